@@ -1,0 +1,98 @@
+# Targets, in the order in which they are likely to be wanted. `make help` lists them.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+# Where engines look for the monitor when nothing is configured.
+PODMAN_DIR ?= /usr/libexec/podman
+CRIO_DIR   ?= /usr/bin
+
+COMMIT  := $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -buildid= -X conmon/internal/version.Commit=$(COMMIT)
+
+# The monitor's own packages run with the race detector. The tests of the
+# whole start real processes and gain nothing from it.
+UNIT := ./cmd/... ./internal/...
+E2E  := ./tests/...
+
+FUZZTIME ?= 20s
+
+# The order of a target's prerequisites counts.
+.NOTPARALLEL:
+
+.PHONY: help build build-race helpers test test-long deps unit e2e test-cgroup2 check fmt fuzz bench demo \
+	install podman crio clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+# -- building ---------------------------------------------------------------
+
+# Static, without paths and build ids: the same commit gives the same bytes.
+build: ## bin/conmon
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/conmon ./cmd/conmon
+
+build-race: ## bin/conmon with the race detector, to run the other tests with
+	@mkdir -p bin
+	CGO_ENABLED=1 $(GO) build -race -o bin/conmon ./cmd/conmon
+
+# What the tests run beside the monitor; built ahead, since user-mode Linux and
+# the namespaces of some tests have no Go toolchain.
+helpers:
+	@mkdir -p bin
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/fakeruntime ./tests/fakeruntime
+
+# -- testing ----------------------------------------------------------------
+
+test: deps build unit e2e test-cgroup2 ## everything, with real runtimes (below 20 minutes on 2 cores)
+
+test-long: export CONMON_TEST_LONG=1
+test-long: test ## the same with the full counts
+
+deps: ## install what the tests need, where apt and root are there
+	@tests/lib/install-deps
+
+unit: ## tests of the packages alone, with the race detector
+	CGO_ENABLED=1 $(GO) test -race $(UNIT)
+
+e2e: helpers ## tests with real runtimes and engines, of bin/conmon as it is
+	$(GO) test -count=1 -timeout 60m -p 1 $(E2E)
+
+# -exec hands the test binaries to a script that finds a place where the memory
+# controller works: here, or a user-mode Linux.
+test-cgroup2: helpers ## tests that need cgroup v2 with a memory controller
+	$(GO) test -count=1 -timeout 20m -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup2' -run Cgroup2 ./internal/oom ./tests
+
+check: ## formatting, vet, staticcheck
+	@out=$$(gofmt -l cmd internal tests); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	@out=$$($(GO) tool -modfile=tools/go.mod gofumpt -l cmd internal tests); [ -z "$$out" ] || { echo "gofumpt: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+fmt: ## format the sources
+	$(GO) tool -modfile=tools/go.mod gofumpt -w cmd internal tests
+
+fuzz: ## every fuzz target for FUZZTIME (20s)
+	@tests/lib/fuzz-all $(FUZZTIME)
+
+bench: deps build ## side by side with Debian's conmon
+	$(GO) run ./tests/bench
+
+demo: ## one container by hand, with a word on each step
+	@tests/demo.sh
+
+# -- installing -------------------------------------------------------------
+
+install: build ## PREFIX/bin/conmon
+	install -D -m 755 bin/conmon $(DESTDIR)$(PREFIX)/bin/conmon
+
+podman: build ## where Podman looks first
+	install -D -m 755 bin/conmon $(DESTDIR)$(PODMAN_DIR)/conmon
+
+crio: build ## where CRI-O looks first
+	install -D -m 755 bin/conmon $(DESTDIR)$(CRIO_DIR)/conmon
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,45 @@
+// Command conmon is a container monitor: it starts an OCI runtime and stays with
+// the container until its end is recorded.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"conmon/internal/launch"
+	// The monitor itself never gets as far as main: see the package.
+	_ "conmon/internal/stay"
+)
+
+func main() {
+	args := os.Args[1:]
+	if isSubcommand(args) {
+		if err := newTree().Execute(); err != nil {
+			fail("conmon: " + err.Error())
+		}
+		return
+	}
+	p, err := parse(args, os.Environ())
+	if err != nil {
+		fail(complaint(err))
+	}
+	switch p.order {
+	case showVersion:
+		fmt.Print(versionText())
+	case showHelp:
+		fmt.Print(helpText(engineCommand(&options{})))
+	case launchMonitor:
+		for _, w := range p.warnings {
+			fmt.Fprintln(os.Stderr, "[conmon:w]: "+w)
+		}
+		if err := launch.Run(p.cfg, os.Args); err != nil {
+			fail(complaint(err))
+		}
+	}
+}
+
+// fail prints what went wrong and ends the program.
+func fail(text string) {
+	fmt.Fprintln(os.Stderr, text)
+	os.Exit(1)
+}

@@ -1,0 +1,181 @@
+package exitfile
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// draft is a file on its way into a directory: under a hidden name until it is
+// complete, so that nobody ever sees a part of it.
+type draft struct {
+	dir, name string
+	content   []byte
+	temp      string // the hidden name, "" while there is none
+	dirFD     int    // owned, from create to settle
+	fileFD    int    // owned, from create to sync
+}
+
+// Write puts a file with the given content into dir, whole or not at all: if the
+// monitor or the machine dies on the way, the name stands for the old file, for
+// none, or for the new one. It takes as long as the file system does.
+func Write(dir, name string, content []byte) error {
+	d := &draft{dir: dir, name: name, content: content}
+	if err := d.create(); err != nil {
+		return err
+	}
+	syncErr := d.sync()
+	if err := d.publish(); err != nil {
+		_ = d.settle()
+		return err
+	}
+	if err := d.settle(); err != nil {
+		return err
+	}
+	return syncErr
+}
+
+// path names the file for errors.
+func (d *draft) path() string { return d.dir + "/" + d.name }
+
+// create opens the directory and writes the hidden file. After an error nothing
+// is left of it.
+func (d *draft) create() error {
+	if d.name == "" || strings.Contains(d.name, "/") {
+		return fmt.Errorf("write %q in %s: %w", d.name, d.dir, unix.EINVAL)
+	}
+	dirFD, err := unix.Open(d.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("write %s: open directory: %w", d.path(), err)
+	}
+	fd, temp, err := createTemp(dirFD, d.name)
+	if err == nil {
+		d.temp, d.dirFD, d.fileFD = temp, dirFD, fd
+		if err = writeAll(fd, d.content); err == nil {
+			return nil
+		}
+		_ = unix.Close(fd)
+		_ = unix.Unlinkat(dirFD, temp, 0)
+	}
+	_ = unix.Close(dirFD)
+	return fmt.Errorf("write %s: %w", d.path(), err)
+}
+
+// sync has the content written to the device, so that after a crash the name
+// does not stand for an empty file.
+func (d *draft) sync() error {
+	err := fsync(d.fileFD)
+	_ = unix.Close(d.fileFD)
+	if err != nil {
+		return fmt.Errorf("fsync %s: %w", d.path(), err)
+	}
+	return nil
+}
+
+// publish gives the file its name. CRI-O waits for it by fsnotify, whose Create
+// stands for a rename into the directory as well; Podman takes the file's ctime,
+// which is the moment of the rename, for the end of the container.
+func (d *draft) publish() error {
+	if err := unix.Renameat(d.dirFD, d.temp, d.dirFD, d.name); err != nil {
+		_ = unix.Unlinkat(d.dirFD, d.temp, 0)
+		return fmt.Errorf("rename %s into place: %w", d.path(), err)
+	}
+	return nil
+}
+
+// settle makes the name last and removes what monitors that were killed between
+// create and publish have left behind.
+func (d *draft) settle() error {
+	err := fsync(d.dirFD)
+	sweep(d.dirFD, d.name)
+	_ = unix.Close(d.dirFD)
+	if err != nil {
+		return fmt.Errorf("fsync directory %s: %w", d.dir, err)
+	}
+	return nil
+}
+
+// A temporary name is a dot, the file's name as far as it fits the 255 bytes of
+// a name, a dot and eight random hexadecimal digits.
+const (
+	longest = 200
+	digits  = 8
+)
+
+func tempPrefix(name string) string { return "." + name[:min(len(name), longest)] + "." }
+
+// createTemp creates a temporary file for name, one that nobody could foresee.
+func createTemp(dirFD int, name string) (fd int, temp string, err error) {
+	for range 16 {
+		var random [digits / 2]byte
+		if _, err = unix.Getrandom(random[:], 0); err != nil {
+			return -1, "", fmt.Errorf("getrandom: %w", err)
+		}
+		temp = tempPrefix(name) + fmt.Sprintf("%x", random)
+		fd, err = unix.Openat(dirFD, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+		if err == nil {
+			return fd, temp, nil
+		}
+		if err != unix.EEXIST && err != unix.EINTR {
+			break
+		}
+	}
+	return -1, "", fmt.Errorf("create temporary file: %w", err)
+}
+
+func isTemp(entry, name string) bool {
+	rest, found := strings.CutPrefix(entry, tempPrefix(name))
+	return found && len(rest) == digits && strings.Trim(rest, "0123456789abcdef") == ""
+}
+
+// sweep removes the temporary files for name. One that cannot be removed harms
+// nobody.
+func sweep(dirFD int, name string) {
+	var names []string
+	buf := make([]byte, 8192)
+	for {
+		n, err := unix.ReadDirent(dirFD, buf)
+		if n <= 0 || err != nil {
+			break
+		}
+		_, _, entries := unix.ParseDirent(buf[:n], -1, nil)
+		for _, e := range entries {
+			if isTemp(e, name) {
+				names = append(names, e)
+			}
+		}
+	}
+	for _, e := range names {
+		_ = unix.Unlinkat(dirFD, e, 0)
+	}
+}
+
+func writeAll(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := unix.Write(fd, b)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// fsync tries again when a signal interrupts it; a file system that knows no
+// fsync is none that could lose anything by it.
+func fsync(fd int) error {
+	for {
+		err := unix.Fsync(fd)
+		switch err {
+		case unix.EINTR:
+			continue
+		case unix.EINVAL, unix.EROFS:
+			return nil
+		}
+		return err
+	}
+}

@@ -1,0 +1,175 @@
+// Package launch is the short life of the process that the engine started: it
+// checks what can be checked, waits for the engine, and starts the image that
+// stays.
+package launch
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"conmon/internal/config"
+	"conmon/internal/handoff"
+	"conmon/internal/logging"
+	"conmon/internal/parent"
+	"conmon/internal/proc"
+)
+
+// Run launches the monitor for cfg. It returns once the monitor runs on its own
+// and its pid file is written; with --sync it returns only an error, because
+// this process becomes the monitor.
+func Run(cfg *config.Config, argv []string) error {
+	pipes, err := parent.FromEnv(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	if cfg.ExecAttach && pipes.Attach < 0 {
+		return fmt.Errorf("--attach specified but _OCI_ATTACHPIPE was not")
+	}
+	targets, err := logging.Open(cfg)
+	if err != nil {
+		return err
+	}
+	// Before anything is spawned: the engine first moves this process to its
+	// cgroup, and a child made earlier would stay behind.
+	if err := parent.AwaitStart(pipes.Start); err != nil {
+		return err
+	}
+	if !cfg.ExecAttach {
+		// The second read is only for exec-attach.
+		_ = unix.Close(pipes.Start)
+		pipes.Start = -1
+	}
+
+	st := new(handoff.State)
+	cfg.Save(st)
+	pipes.Save(st)
+	targets.Save(st)
+	self := handoff.SelfPath(argv[0])
+	st.PutString("self.path", self)
+	st.PutStrings("self.argv", argv)
+	st.PutInt("self.launcher", int64(os.Getpid()))
+	st.PutString("self.oom_score_adj", proc.OOMScoreAdj())
+	if cfg.Sync {
+		return becomeMonitor(cfg, st, self, argv)
+	}
+	return detach(cfg, st, self, argv)
+}
+
+// becomeMonitor executes the staying image in this process.
+func becomeMonitor(cfg *config.Config, st *handoff.State, self string, argv []string) error {
+	if !cfg.Passthrough() {
+		null, err := openNull()
+		if err != nil {
+			return err
+		}
+		// Standard error stays: with --sync somebody is there to read it.
+		for fd := range 2 {
+			if err := unix.Dup3(null, fd, 0); err != nil {
+				return fmt.Errorf("release standard streams: %w", err)
+			}
+		}
+	}
+	// The mask is a thread's: the one that blocks must be the one that execs.
+	if err := proc.Block(proc.Handled()); err != nil {
+		return err
+	}
+	return st.Exec(self, argv)
+}
+
+// detach starts the staying image as a process of its own.
+func detach(cfg *config.Config, st *handoff.State, self string, argv []string) error {
+	pidFile, err := createPidFile(cfg.MonitorPidFile)
+	if err != nil {
+		return err
+	}
+	defer pidFile.discard()
+
+	// The monitor sees the other end close when we are gone, and tells the
+	// engine nothing before: Podman reads the pid file right after.
+	var gone [2]int
+	if err := unix.Pipe2(gone[:], unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("pipe: %w", err)
+	}
+	st.PutFD("launch.gone", gone[0])
+	state, err := st.File()
+	if err != nil {
+		return err
+	}
+	c := proc.Command{
+		Path: self, Argv: argv, Env: handoff.StayingEnv(syscall.Environ(), state),
+		Blocked: proc.Handled(), Setsid: true,
+	}
+	if !cfg.Passthrough() {
+		null, err := openNull()
+		if err != nil {
+			return err
+		}
+		// All three are released: Podman waits for the end of our standard error.
+		c.Files = []int{null, null, null}
+	}
+	st.Keep(state, true)
+	pid, pidfd, err := proc.Start(&c)
+	if err != nil {
+		return fmt.Errorf("start the monitor: %w", err)
+	}
+	if err := pidFile.publish(pid); err != nil {
+		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		return err
+	}
+	return nil
+}
+
+func openNull() (int, error) {
+	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open /dev/null: %w", err)
+	}
+	return fd, nil
+}
+
+// pidFile is a pid file that is not visible yet. It is made before the monitor
+// is started, so that an unwritable path costs no monitor.
+type pidFile struct {
+	path string
+	tmp  *os.File // nil: no pid file is wanted, or it is published
+}
+
+func createPidFile(path string) (*pidFile, error) {
+	if path == "" {
+		return &pidFile{}, nil
+	}
+	tmp, err := os.OpenFile(path+".tmp"+strconv.Itoa(os.Getpid()), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("create the monitor's pid file: %w", err)
+	}
+	return &pidFile{path, tmp}, nil
+}
+
+// publish makes the file appear with the bare pid in it, whole.
+func (f *pidFile) publish(pid int) error {
+	if f.tmp == nil {
+		return nil
+	}
+	_, err := f.tmp.WriteString(strconv.Itoa(pid))
+	if err == nil {
+		err = f.tmp.Close()
+	}
+	if err == nil {
+		err = os.Rename(f.tmp.Name(), f.path)
+	}
+	if err != nil {
+		return fmt.Errorf("write the monitor's pid file: %w", err)
+	}
+	f.tmp = nil
+	return nil
+}
+
+func (f *pidFile) discard() {
+	if f.tmp != nil {
+		_ = os.Remove(f.tmp.Name())
+	}
+}

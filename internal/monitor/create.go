@@ -1,0 +1,348 @@
+package monitor
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"conmon/internal/clock"
+	"conmon/internal/ociruntime"
+	"conmon/internal/oom"
+	"conmon/internal/parent"
+	"conmon/internal/poll"
+	"conmon/internal/proc"
+	"conmon/internal/stdio"
+	"conmon/internal/tty"
+)
+
+// maxEarly bounds what is kept of a runtime's standard error until it is known
+// whether it belongs in the container's log or in a failure report.
+const maxEarly = 1 << 20
+
+// sendTime bounds how long a message to the engine may wait for room.
+const sendTime = 2 * clock.Second
+
+func deadlineIn(d clock.Mono) clock.Mono { return clock.Now() + d }
+
+// create starts the runtime. Its end, seen by reap, goes on from there.
+func (m *Monitor) create() error {
+	child, err := m.makeStdio()
+	if err != nil {
+		return err
+	}
+	defer child.close()
+	env := callerEnv()
+	socket := ""
+	if m.cfg.Terminal {
+		if m.console, err = tty.Listen(tempDir(env), m.poller, ownConsole); err != nil {
+			return err
+		}
+		socket = m.console.Path()
+	}
+	listenPid := ociruntime.PassesListenPid(m.cfg, env, m.self.launcher)
+	if listenPid {
+		env = ociruntime.WithoutListenPid(env)
+	}
+	pid, pidfd, err := proc.Start(&proc.Command{
+		Path: m.cfg.Runtime, Argv: ociruntime.Argv(m.cfg, socket), Env: env, Files: child.fds[:],
+		ParentDeath: true, ListenPid: listenPid, OOMScoreAdj: m.self.oomScoreAdj,
+	})
+	if err != nil {
+		return err
+	}
+	m.runtime = proc.Adopt(pid, pidfd)
+	m.end.runtimeRan = true
+	m.reaped = map[int]unix.WaitStatus{}
+	return m.poller.Add(pidfd, poll.Tag{Owner: ownRuntime}, poll.In)
+}
+
+// childStdio are the runtime's standard streams, ours to close once it runs.
+type childStdio struct{ fds [3]int }
+
+func (c *childStdio) close() {
+	for _, fd := range c.fds {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// makeStdio makes the container's pipes and starts to watch our ends.
+func (m *Monitor) makeStdio() (childStdio, error) {
+	c := childStdio{[3]int{-1, -1, -1}}
+	if m.cfg.Passthrough() {
+		return c, nil
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return c, fmt.Errorf("open /dev/null: %w", err)
+	}
+	c.fds[0] = null
+	if m.cfg.Stdin && !m.cfg.Terminal {
+		ours, theirs, err := pipe(true)
+		if err != nil {
+			return c, err
+		}
+		_ = unix.Close(null)
+		c.fds[0] = theirs
+		m.useStdin(ours)
+	}
+	if m.cfg.Terminal {
+		// Its output comes through the terminal; this is the runtime's own.
+		if c.fds[1], err = unix.FcntlInt(uintptr(c.fds[0]), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			return c, fmt.Errorf("duplicate /dev/null: %w", err)
+		}
+	} else if err := m.makeOutput(&c, stdio.Stdout); err != nil {
+		return c, err
+	}
+	return c, m.makeOutput(&c, stdio.Stderr)
+}
+
+func (m *Monitor) makeOutput(c *childStdio, kind stdio.Stream) error {
+	ours, theirs, err := pipe(false)
+	if err != nil {
+		return err
+	}
+	c.fds[kind.Index()+1] = theirs
+	if kind == stdio.Stderr {
+		return m.watchStream(m.stream(kind), ours)
+	}
+	// Not watched before the container is known: only the runtime's complaints
+	// are of interest until then.
+	m.stream(kind).fd = ours
+	return nil
+}
+
+// pipe makes a pipe for the container. Ours is non-blocking; theirs must not
+// be, and is open to everybody, so that a container's unprivileged user can
+// reopen it as /dev/stdout.
+func pipe(weWrite bool) (ours, theirs int, err error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return -1, -1, fmt.Errorf("pipe: %w", err)
+	}
+	ours, theirs = p[0], p[1]
+	if weWrite {
+		ours, theirs = p[1], p[0]
+	}
+	if err := unix.SetNonblock(ours, true); err != nil {
+		return -1, -1, fmt.Errorf("pipe: %w", err)
+	}
+	if err := unix.Fchmod(theirs, 0o777); err != nil {
+		return -1, -1, fmt.Errorf("pipe: %w", err)
+	}
+	return ours, theirs, nil
+}
+
+// useStdin gives fd, which it takes over, to those who may type. Without an
+// attach socket that is nobody, and the container sees the end at once.
+func (m *Monitor) useStdin(fd int) {
+	if m.attach == nil {
+		_ = unix.Close(fd)
+		return
+	}
+	if err := m.attach.UseStdin(fd); err != nil {
+		m.diag.Error(err.Error())
+	}
+}
+
+// pumpOrKeep pumps a stream, or keeps it back while nobody knows yet whether
+// there will be a container: then it is the reason why not.
+func (m *Monitor) pumpOrKeep(s *stream, now clock.Mono) {
+	if m.phase != creating {
+		m.pump(s, now)
+		return
+	}
+	buf := m.buffer.Take()
+	n, state := stdio.Read(s.fd, buf)
+	m.early = append(m.early, buf[:n]...)
+	if len(m.early) > maxEarly {
+		m.flushEarly(now)
+	}
+	if state == stdio.Ended {
+		m.closeStream(s, now)
+	}
+}
+
+func (m *Monitor) flushEarly(now clock.Mono) {
+	if len(m.early) > 0 {
+		m.deliver(stdio.Stderr, m.early, now)
+	}
+	m.early = nil
+}
+
+// takeTerminal notes what came over the console socket: the terminal's master,
+// or nothing yet.
+func (m *Monitor) takeTerminal(master int, err error) {
+	if err != nil {
+		m.diag.Warn("console socket: " + err.Error())
+	}
+	if master < 0 {
+		return
+	}
+	m.closeConsole()
+	if err := tty.Configure(master); err != nil {
+		m.diag.Warn(err.Error())
+	}
+	m.terminal = master
+	// A duplicate: one descriptor cannot be in an epoll set twice.
+	input, err := unix.FcntlInt(uintptr(master), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		m.diag.Error("duplicate the terminal: " + err.Error())
+		return
+	}
+	m.useStdin(input)
+}
+
+func (m *Monitor) closeConsole() {
+	if m.console != nil {
+		m.console.Close()
+		m.console = nil
+	}
+}
+
+// tempDir is where the console socket is made.
+func tempDir(env []string) string {
+	for _, kv := range env {
+		if dir, ok := strings.CutPrefix(kv, "TMPDIR="); ok && dir != "" {
+			return dir
+		}
+	}
+	return "/tmp"
+}
+
+// runtimeEnded goes on after the runtime: is there a container?
+func (m *Monitor) runtimeEnded(ws unix.WaitStatus) {
+	m.poller.Remove(m.runtime.FD())
+	m.runtime.Close()
+	m.timers.patience = 0
+	if m.console != nil {
+		// A terminal that was sent right before the runtime's end is waiting.
+		m.takeTerminal(m.console.Last())
+	}
+	pid, err := m.findContainer(ws)
+	if err != nil {
+		m.readComplaints()
+		m.decide(createFailed, m.complaint(err))
+		return
+	}
+	if m.container, err = proc.Open(pid); err != nil {
+		// It has ended already, and was reaped if it was ours.
+		m.container = proc.Adopt(pid, -1)
+	}
+	m.decide(containerKnown, "")
+}
+
+// findContainer returns the container's pid. An exec session exists if its pid
+// file says so, whatever the runtime's status; CRI-O creates the file empty.
+func (m *Monitor) findContainer(ws unix.WaitStatus) (int, error) {
+	if !m.cfg.Exec && ws != 0 {
+		return 0, fmt.Errorf("runtime %s", describe(ws))
+	}
+	if m.cfg.Terminal && m.terminal < 0 {
+		if ws != 0 {
+			return 0, fmt.Errorf("runtime %s", describe(ws))
+		}
+		return 0, errNoTerminal
+	}
+	return ociruntime.ReadPid(m.cfg.ContainerPidFile)
+}
+
+func describe(ws unix.WaitStatus) string {
+	if ws.Signaled() {
+		return "was killed by " + unix.SignalName(ws.Signal())
+	}
+	return "ended with status " + strconv.Itoa(ws.ExitStatus())
+}
+
+// readComplaints adds what the runtime wrote last.
+func (m *Monitor) readComplaints() {
+	s := m.stream(stdio.Stderr)
+	for s.fd >= 0 && len(m.early) < maxEarly {
+		buf := m.buffer.Take()
+		n, state := stdio.Read(s.fd, buf)
+		m.early = append(m.early, buf[:n]...)
+		if state != stdio.More {
+			return
+		}
+	}
+}
+
+// complaint is the reason of a failure in the runtime's own words, else ours.
+func (m *Monitor) complaint(err error) string {
+	if err == errNoTerminal || len(m.early) == 0 {
+		if m.end.reason != "" {
+			return m.end.reason
+		}
+		return err.Error()
+	}
+	return string(m.early)
+}
+
+// announce tells the engine about the container and starts to watch it.
+func (m *Monitor) announce() {
+	now := clock.Now()
+	m.started = time.Now()
+	if err := m.watchContainer(); err != nil {
+		m.diag.Error(err.Error())
+	}
+	m.awaitLauncher()
+	if err := parent.Send(m.pipes.Sync, m.proto.Created(m.container.Pid), now+sendTime); err != nil {
+		m.diag.Error(err.Error())
+	}
+	if m.cfg.Timeout > 0 {
+		m.timers.timeout = now + clock.Mono(m.cfg.Timeout)*clock.Second
+	}
+	m.flushEarly(now)
+	m.watchOutput()
+	m.timers.trim = now + idleAfter
+	if ws, ok := m.reaped[m.container.Pid]; ok {
+		m.containerEnded(knownStatus(ws))
+	} else if m.container.FD() < 0 {
+		m.containerEnded(unknownStatus("it ended before the monitor saw it"))
+	}
+	m.reaped = nil
+}
+
+// watchContainer takes the baselines of what will be compared later. The
+// container is created and not started, so nothing of its own has happened yet.
+func (m *Monitor) watchContainer() (err error) {
+	if fd := m.container.FD(); fd >= 0 {
+		err = m.poller.Add(fd, poll.Tag{Owner: ownContainer}, poll.In)
+	}
+	if !m.cfg.Exec {
+		var oomErr error
+		if m.oom, oomErr = oom.Watch(m.container.Pid, m.poller, ownOOM); oomErr != nil {
+			m.diag.Warn("watch for OOM: " + oomErr.Error())
+		}
+	}
+	return err
+}
+
+func (m *Monitor) watchOutput() {
+	s := m.stream(stdio.Stdout)
+	fd := s.fd
+	if m.cfg.Terminal {
+		fd = m.terminal
+	}
+	if fd < 0 {
+		return
+	}
+	if err := m.watchStream(s, fd); err != nil {
+		m.diag.Error("watch the container's output: " + err.Error())
+	}
+}
+
+// awaitLauncher waits until the process that the engine started has written
+// the pid file and is gone; usually it was long ago.
+func (m *Monitor) awaitLauncher() {
+	if m.self.gone < 0 {
+		return
+	}
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(m.self.gone), Events: unix.POLLIN}}, int(sendTime/clock.Millisecond))
+	_ = unix.Close(m.self.gone)
+	m.self.gone = -1
+}

@@ -1,0 +1,198 @@
+package monitor
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"conmon/internal/clock"
+	"conmon/internal/parent"
+	"conmon/internal/proc"
+	"conmon/internal/status"
+)
+
+// finish is the end, in the order that engines rely on. Each step before the
+// exit file has its share of the time and gives up when that is over.
+func (m *Monitor) finish() int {
+	m.end.at = time.Now()
+	m.end.due = deadlineIn(endTime)
+	if m.end.failed {
+		return m.fail()
+	}
+	// At once: systemd removes an empty cgroup, and its counters, immediately.
+	m.noteOOM(m.oom.LastLook())
+	m.drainAll()
+	closeInherited()
+	if m.attach != nil {
+		m.attach.EndOutput(m.share(2))
+	}
+	m.record()
+	m.report(m.proto.Ended(m.end.status, m.end.reason))
+	m.closeDoors()
+	m.runExitCommand()
+	m.serveLaggards()
+	return m.end.status & 0xff
+}
+
+// fail ends an attempt that made no container: the engine is told why, and no
+// exit file claims that something ran.
+func (m *Monitor) fail() int {
+	m.diag.Error("container create failed: " + m.end.reason)
+	m.awaitLauncher()
+	m.report(m.proto.Failed(m.end.reason))
+	m.log.Finish(m.end.due)
+	closeInherited()
+	m.closeDoors()
+	if m.ctl != nil {
+		m.ctl.Remove(m.cfg.Bundle) // nothing stays behind of a container that never was
+	}
+	if m.end.runtimeRan {
+		m.runExitCommand()
+	}
+	return 1
+}
+
+// share returns a deadline after 1/n of what is left until the exit file is due.
+func (m *Monitor) share(n clock.Mono) clock.Mono {
+	now := clock.Now()
+	return now + max(m.end.due-now, 0)/n
+}
+
+func (m *Monitor) drainAll() {
+	if m.notify != nil {
+		m.notify.Drain()
+	}
+	m.log.BeginDrain()
+	now := clock.Now()
+	for i := range m.streams {
+		m.drain(&m.streams[i], now)
+	}
+	m.log.Finish(m.share(2))
+}
+
+// closeInherited closes what the engine parked in us for the container's life,
+// published ports above all: everything that is not ours. Ours is close-on-exec.
+func closeInherited() {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+func (m *Monitor) report(message []byte) {
+	if err := parent.Send(m.pipes.Sync, message, deadlineIn(sendTime)); err != nil {
+		m.diag.Error(err.Error())
+	}
+}
+
+func (m *Monitor) closeDoors() {
+	if m.attach != nil {
+		m.attach.CloseDoor()
+	}
+	if m.notify != nil {
+		m.notify.Close()
+	}
+	m.status.Close()
+	_ = status.Unregister(m.cfg.RegistryDir, m.cfg.CUUID, m.cfg.Bundle)
+	m.closeConsole()
+}
+
+// runExitCommand runs the engine's own clean-up and waits for it.
+func (m *Monitor) runExitCommand() {
+	cfg := m.cfg
+	if cfg.ExitCommand == "" {
+		return
+	}
+	// What it starts belongs to the system, not to us.
+	proc.StopSubreaping()
+	m.linger(clock.Mono(cfg.ExitDelay) * clock.Second)
+	pid, pidfd, err := proc.Start(&proc.Command{
+		Path: cfg.ExitCommand, Argv: append([]string{cfg.ExitCommand}, cfg.ExitCommandArgs...),
+		Env: callerEnv(), CloseOthers: true, OOMScoreAdj: m.self.oomScoreAdj,
+	})
+	if err != nil {
+		m.diag.Error("exit command: " + err.Error())
+		return
+	}
+	command := proc.Adopt(pid, pidfd)
+	m.await(command)
+	command.Close()
+}
+
+// lastWords runs when a part of the monitor panics: the container's end, if it
+// has come, is recorded all the same, and the reason is not kept secret.
+func (m *Monitor) lastWords() {
+	r := recover()
+	if r == nil {
+		return
+	}
+	reason := "monitor panicked"
+	switch v := r.(type) {
+	case error:
+		reason += ": " + v.Error()
+	case string:
+		reason += ": " + v
+	}
+	m.diag.Error(reason)
+	panic(r)
+}
+
+// await reaps until p has ended.
+func (m *Monitor) await(p proc.Process) {
+	for {
+		for dead := range proc.Reap() {
+			if dead.Pid == p.Pid {
+				return
+			}
+		}
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(p.FD()), Events: unix.POLLIN}}, -1)
+	}
+}
+
+// linger lets time pass for --exit-delay. The exit is recorded already; a
+// terminate ends it.
+func (m *Monitor) linger(d clock.Mono) {
+	limit := deadlineIn(d)
+	for now := clock.Now(); now < limit && !m.toldToLeave(); now = clock.Now() {
+		ready := []unix.PollFd{
+			{Fd: int32(m.signals.FD()), Events: unix.POLLIN},
+			{Fd: int32(m.wake.fd), Events: unix.POLLIN},
+		}
+		_, _ = unix.Poll(ready, int((limit-now)/clock.Millisecond)+1)
+		m.wake.clear()
+		for range proc.Reap() {
+		}
+	}
+}
+
+// laggardTime bounds how long a client that lags behind is waited for when all
+// else is done. It is long because "podman run … | less" must lose nothing.
+const laggardTime = 600 * clock.Second
+
+// serveLaggards goes on serving attach clients that have not seen the
+// container's last words yet.
+func (m *Monitor) serveLaggards() {
+	if m.attach == nil {
+		return
+	}
+	for limit := deadlineIn(laggardTime); m.attach.Lagging() && clock.Now() < limit && !m.toldToLeave(); {
+		m.attach.EndOutput(deadlineIn(clock.Second))
+	}
+	m.attach.Close()
+}
+
+// toldToLeave reports whether a terminate has arrived.
+func (m *Monitor) toldToLeave() (told bool) {
+	for sig := range m.signals.Pending() {
+		told = told || terminates(sig)
+	}
+	return told
+}

@@ -1,0 +1,147 @@
+package monitor
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"conmon/internal/proc"
+)
+
+// killContainer kills the container's process group, as conmon does when the
+// time is up, and of an exec session whatever else can be told to belong to it.
+func (m *Monitor) killContainer() {
+	if m.cfg.Exec {
+		m.killSession()
+	}
+	pid := m.container.Pid
+	// The group is only asked for while the pidfd says that the number is ours.
+	if m.container.Signal(0) == nil {
+		if group, err := unix.Getpgid(pid); err == nil && group > 1 && group != unix.Getpgrp() {
+			_ = unix.Kill(-group, unix.SIGKILL)
+		}
+	}
+	_ = m.container.Signal(unix.SIGKILL)
+}
+
+// killSession kills an exec session's process tree, and members of its cgroup
+// that hold our pipes: a descendant that made itself independent is known by
+// them. Others cannot be told from the container's own processes.
+func (m *Monitor) killSession() {
+	own := pipeNames(m.streams[:])
+	cgroup := readFile(m.container.Pid, "cgroup")
+	for range maxKillRounds {
+		// Again until nothing is found: a process may fork while we look.
+		if !killAll(m.container.Pid, cgroup, own) {
+			return
+		}
+	}
+}
+
+// maxKillRounds bounds the race against a fork bomb.
+const maxKillRounds = 10
+
+func killAll(root int, cgroup string, pipes []string) (found bool) {
+	parents := map[int]int{}
+	for pid := range processes() {
+		parents[pid] = parentOf(pid)
+	}
+	for pid := range parents {
+		if pid == os.Getpid() {
+			continue
+		}
+		if descends(pid, root, parents) || cgroup != "" && readFile(pid, "cgroup") == cgroup && holdsAny(pid, pipes) {
+			found = killOne(pid, parents[pid]) || found
+		}
+	}
+	return found
+}
+
+// killOne kills pid if it still is the process that was looked at: one with the
+// same parent. It reports whether there was somebody to kill.
+func killOne(pid, parent int) bool {
+	p, err := proc.Open(pid)
+	if err != nil {
+		return false
+	}
+	defer p.Close()
+	if parentOf(pid) != parent || strings.Contains(readFile(pid, "stat"), ") Z ") {
+		return false
+	}
+	return p.Signal(unix.SIGKILL) == nil
+}
+
+// descends reports whether pid is root or below it.
+func descends(pid, root int, parents map[int]int) bool {
+	for range len(parents) {
+		if pid == root {
+			return true
+		}
+		if pid = parents[pid]; pid <= 1 {
+			return false
+		}
+	}
+	return false
+}
+
+// processes yields every process's number.
+func processes() func(func(int) bool) {
+	return func(yield func(int) bool) {
+		entries, _ := os.ReadDir("/proc")
+		for _, e := range entries {
+			if pid, err := strconv.Atoi(e.Name()); err == nil && !yield(pid) {
+				return
+			}
+		}
+	}
+}
+
+func readFile(pid int, name string) string {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + name)
+	return string(b)
+}
+
+// parentOf returns a process's parent, 0 if it is gone. The name in the second
+// field may contain anything, so the fields are counted from its end.
+func parentOf(pid int) int {
+	stat := readFile(pid, "stat")
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1])
+	return parent
+}
+
+// pipeNames returns the names under which /proc shows the pipes of streams.
+func pipeNames(streams []stream) []string {
+	var names []string
+	for _, s := range streams {
+		if s.fd >= 0 && s.master == nil {
+			if name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(s.fd)); err == nil {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// holdsAny reports whether a process has one of the pipes open.
+func holdsAny(pid int, pipes []string) bool {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
+	fds, _ := os.ReadDir(dir)
+	for _, fd := range fds {
+		name, err := os.Readlink(dir + fd.Name())
+		if err != nil {
+			continue
+		}
+		for _, p := range pipes {
+			if name == p {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,344 @@
+// Package monitor is the life of one container: one event loop that owns all
+// state, from the runtime's start to the recorded exit.
+package monitor
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"conmon/internal/attach"
+	"conmon/internal/clock"
+	"conmon/internal/config"
+	"conmon/internal/ctl"
+	"conmon/internal/diag"
+	"conmon/internal/handoff"
+	"conmon/internal/logging"
+	"conmon/internal/notify"
+	"conmon/internal/offload"
+	"conmon/internal/oom"
+	"conmon/internal/parent"
+	"conmon/internal/poll"
+	"conmon/internal/proc"
+	"conmon/internal/status"
+	"conmon/internal/stdio"
+	"conmon/internal/tty"
+)
+
+// Whose event it is.
+const (
+	ownWake poll.Owner = iota + 1
+	ownSignals
+	ownRuntime
+	ownContainer
+	ownStreams
+	ownStart
+	ownConsole
+	ownAttach
+	ownCtl
+	ownNotify
+	ownOOM
+	ownLog
+	ownStatus
+	ownUpgrade
+)
+
+// Monitor is one container's monitor. Everything in it belongs to the goroutine
+// that runs the loop.
+type Monitor struct {
+	cfg    *config.Config
+	self   self
+	diag   *diag.Logger
+	poller *poll.Poller
+	wake   *Waker
+	buffer *stdio.Buffer
+
+	signals *proc.Signals
+	pipes   parent.Pipes
+	proto   parent.Protocol
+
+	phase     phase
+	runtime   proc.Process
+	runtimeWS unix.WaitStatus
+	container proc.Process
+	child     bool // the container's process was seen to be our child
+	reaped    map[int]unix.WaitStatus
+	started   time.Time
+	early     []byte // what the runtime said on standard error so far
+	console   *tty.ConsoleSocket
+	terminal  int // the terminal's master, -1: none (yet)
+	streams   [2]stream
+
+	log    *logging.Log
+	attach *attach.Server
+	ctl    *ctl.Control
+	notify *notify.Relay
+	oom    *oom.Watcher
+	status *status.Server
+	marker *offload.Worker // makes the OOM marker; nil until there is one to make
+
+	timers timers
+	end    end
+	up     upgrade
+}
+
+// self is what the monitor knows about its own program.
+type self struct {
+	path        string // where the next version of it will be found
+	argv        []string
+	launcher    int // pid of the process that the engine started
+	gone        int // closes when the launcher is gone; -1: no launcher
+	oomScoreAdj string
+}
+
+// timers are the monitor's own deadlines, 0 where there is none.
+type timers struct {
+	timeout  clock.Mono // --timeout
+	patience clock.Mono // until a terminate must have been obeyed
+	overdue  clock.Mono // until a killed container must be dead
+	verdict  clock.Mono // until another parent must have reaped the container
+	trim     clock.Mono // until the loop counts as idle
+}
+
+// idleAfter is how long the loop stays quiet before it gives its memory back.
+const idleAfter = clock.Second
+
+// Run is a monitor's whole life. It returns the process's exit status.
+func Run(st *handoff.State, wake *Waker) int {
+	m, err := load(st, wake)
+	if err != nil {
+		return refuse(st, err)
+	}
+	defer m.lastWords()
+	if err := m.prepare(st); err != nil {
+		m.decide(monitorCannotRun, err.Error())
+	}
+	for m.phase != ended {
+		m.turn()
+	}
+	return m.finish()
+}
+
+// turn waits for something to happen and deals with it.
+func (m *Monitor) turn() {
+	events, err := m.poller.Wait(m.deadline())
+	if err != nil {
+		m.diag.Error(err.Error())
+	}
+	now := clock.Now()
+	for _, ev := range events {
+		m.dispatch(ev, now)
+	}
+	m.tick(now)
+	m.resume(now)
+	if len(events) > 0 {
+		m.timers.trim = now + idleAfter
+	}
+	if m.up.ready {
+		m.carryOut()
+	}
+}
+
+func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
+	switch ev.Tag.Owner {
+	case ownStreams:
+		if s := m.stream(stdio.Stream(ev.Tag.ID)); s.fd >= 0 && !s.paused {
+			m.pumpOrKeep(s, now)
+		}
+	case ownWake:
+		m.wake.clear()
+		m.reap()
+	case ownRuntime, ownContainer, ownUpgrade:
+		m.reap()
+	case ownSignals:
+		for sig := range m.signals.Pending() {
+			m.signal(sig)
+		}
+	case ownStart:
+		m.clientIsThere()
+	case ownConsole:
+		m.takeTerminal(m.console.Ready(ev))
+	case ownAttach:
+		m.attach.Ready(ev)
+	case ownCtl:
+		m.control(ev)
+	case ownNotify:
+		m.notify.Ready(ev)
+	case ownOOM:
+		m.noteOOM(m.oom.Ready(ev))
+	case ownLog:
+		m.log.Ready(ev)
+	case ownStatus:
+		m.answer(ev)
+	}
+}
+
+// deadline returns the earliest of everybody's deadlines.
+func (m *Monitor) deadline() clock.Mono {
+	t := &m.timers
+	d := clock.Earlier(clock.Earlier(t.timeout, t.patience), clock.Earlier(t.overdue, clock.Earlier(t.verdict, t.trim)))
+	d = clock.Earlier(clock.Earlier(d, m.up.limit), clock.Earlier(m.log.Deadline(), m.oom.Deadline()))
+	if m.attach != nil {
+		d = clock.Earlier(d, m.attach.Deadline())
+	}
+	d = clock.Earlier(d, m.status.Deadline())
+	return d
+}
+
+// due reports whether the deadline *t has passed, and takes it back if so.
+func due(t *clock.Mono, now clock.Mono) bool {
+	if *t == 0 || now < *t {
+		return false
+	}
+	*t = 0
+	return true
+}
+
+func (m *Monitor) tick(now clock.Mono) {
+	if d := m.log.Deadline(); due(&d, now) {
+		m.log.Tick(now)
+	}
+	if m.attach != nil {
+		if d := m.attach.Deadline(); due(&d, now) {
+			m.attach.Tick(now)
+		}
+	}
+	m.status.Tick(now)
+	if d := m.oom.Deadline(); due(&d, now) {
+		m.noteOOM(m.oom.Tick(now))
+	}
+	t := &m.timers
+	if due(&t.timeout, now) {
+		m.decide(timeUp, "command timed out")
+	}
+	if due(&t.patience, now) {
+		m.decide(patienceOver, "")
+	}
+	if due(&t.overdue, now) {
+		m.decide(deathOverdue, "")
+	}
+	if due(&t.verdict, now) {
+		m.containerEnded(unknownStatus("its parent has not reaped it"))
+	}
+	if due(&m.up.limit, now) {
+		_ = m.up.child.Signal(unix.SIGKILL) // its end is an answer, too
+	}
+	if due(&t.trim, now) {
+		m.buffer.Release()
+		m.log.Trim()
+		// A child's signal can slip through between two waits (see Waker): an
+		// orphan's zombie then stays until here.
+		m.reap()
+	}
+}
+
+// decide tells the state machine what happened and does what it says.
+func (m *Monitor) decide(e event, reason string) {
+	var a action
+	m.phase, a = next(m.phase, e)
+	switch a {
+	case startRuntime:
+		if err := m.create(); err != nil {
+			m.decide(monitorCannotRun, err.Error())
+		}
+	case announce:
+		m.announce()
+	case reportFailure, abandonBeforeRun:
+		m.end.reason, m.end.failed = reason, true
+	case killRuntime:
+		_ = m.runtime.Signal(unix.SIGKILL)
+	case killSession:
+		m.killSession()
+	case killForTimeout:
+		m.end.reason, m.end.timedOut = reason, true
+		m.killContainer()
+		m.timers.overdue = clock.Now() + deathTime
+	}
+}
+
+// signal deals with a signal to the monitor.
+func (m *Monitor) signal(sig unix.Signal) {
+	switch sig {
+	case unix.SIGHUP, unix.SIGUSR1:
+		m.reopenLogs()
+	case unix.SIGUSR2:
+		m.startUpgrade("")
+	default:
+		m.forward(sig)
+	}
+}
+
+// terminates reports whether a signal asks for the container's end.
+func terminates(sig unix.Signal) bool {
+	return sig == unix.SIGTERM || sig == unix.SIGINT || sig == unix.SIGQUIT
+}
+
+// forward passes a signal on to the container, or to the runtime before there
+// is one.
+func (m *Monitor) forward(sig unix.Signal) {
+	before := m.phase
+	m.decide(terminate, "monitor got "+unix.SignalName(sig)+" before the container existed")
+	switch before {
+	case creating:
+		_ = m.runtime.Signal(sig)
+		m.end.reason = "runtime stopped by " + unix.SignalName(sig) + " to the monitor"
+		m.timers.patience = clock.Earlier(m.timers.patience, clock.Now()+runtimePatience)
+	case running, killing:
+		if err := m.container.Signal(sig); err != nil && err != unix.ESRCH {
+			m.diag.Warn("forward signal: " + err.Error())
+		}
+		if m.cfg.Exec {
+			// CRI-O stops a container's sessions this way and waits for them.
+			m.timers.patience = clock.Earlier(m.timers.patience, clock.Now()+sessionPatience)
+		}
+	}
+}
+
+// How long a signal may go unheeded, and a death take.
+const (
+	runtimePatience = 2 * clock.Second
+	sessionPatience = 10 * clock.Second
+	deathTime       = clock.Second / 2
+)
+
+func (m *Monitor) reopenLogs() {
+	if err := m.log.Reopen(time.Now(), clock.Now()); err != nil {
+		m.diag.Error("reopen logs: " + err.Error())
+	}
+}
+
+func (m *Monitor) control(ev poll.Event) {
+	for _, c := range m.ctl.Ready(ev) {
+		switch c.Kind {
+		case ctl.Malformed:
+			m.diag.Warn(c.Problem)
+		case ctl.Resize:
+			if m.terminal < 0 {
+				continue
+			}
+			if err := tty.Resize(m.terminal, c.Height, c.Width); err != nil {
+				m.diag.Warn(err.Error())
+			}
+		case ctl.Reopen:
+			m.reopenLogs()
+		case ctl.Upgrade:
+			m.startUpgrade("")
+		}
+	}
+}
+
+func (m *Monitor) stream(kind stdio.Stream) *stream { return &m.streams[kind.Index()] }
+
+// callerEnv returns the environment as the engine gave it.
+func callerEnv() []string { return handoff.CallerEnv(syscall.Environ()) }
+
+// refuse says why a state cannot be taken over. Nobody else can say it any more.
+func refuse(st *handoff.State, err error) int {
+	msg := fmt.Sprintf("take over: %v", err)
+	diag.New(diag.Error, st.String("config.cid"), true).Error(msg)
+	proto := parent.Protocol{API: int(st.Int("config.api_version")), Exec: st.Bool("config.exec")}
+	_ = parent.Send(parent.Load(st).Sync, proto.Failed(msg), clock.Now()+clock.Second)
+	return 1
+}

@@ -1,0 +1,34 @@
+package monitor
+
+import (
+	"golang.org/x/sys/unix"
+
+	"conmon/internal/proc"
+)
+
+// spawner starts the log's helpers; their ends come back through reap.
+type spawner struct{ m *Monitor }
+
+// Spawn implements logging.Spawner.
+func (s spawner) Spawn(path string, argv, env []string, fds []int, idle bool) (int, error) {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(null)
+	files := make([]int, max(len(fds), 3))
+	for i := range files {
+		if files[i] = null; i < len(fds) && fds[i] >= 0 {
+			files[i] = fds[i]
+		}
+	}
+	pid, pidfd, err := proc.Start(&proc.Command{
+		Path: path, Argv: argv, Env: append(callerEnv(), env...), Files: files, CloseOthers: true,
+		Idle: idle, OOMScoreAdj: s.m.self.oomScoreAdj,
+	})
+	if err != nil {
+		return 0, err
+	}
+	// SIGCHLD tells of its end soon enough.
+	return pid, unix.Close(pidfd)
+}

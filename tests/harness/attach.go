@@ -1,0 +1,119 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Client is an attach client, as the engines are.
+type Client struct {
+	file *os.File // non-blocking, so that reads have a deadline
+}
+
+// Packet is what a client gets at once: the stream, 2 or 3, and its bytes.
+type Packet struct {
+	Stream byte
+	Data   []byte
+}
+
+// Attach connects to the monitor's attach socket, wherever the engine has it,
+// through /proc/self/fd as Podman does. The client is closed with the test.
+func (m *Monitor) Attach(t testing.TB) *Client {
+	t.Helper()
+	path := m.Dir + "/attach"
+	if m.launch.Engine == CRIO {
+		path = m.Bundle.Sockets + "/" + m.Bundle.ID + "/attach"
+	}
+	place, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("opening %s: %v", path, err)
+	}
+	defer unix.Close(place)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("making a socket: %v", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d", place)}); err != nil {
+		t.Fatalf("connecting to %s: %v", path, err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	c := &Client{file: os.NewFile(uintptr(fd), path)}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Close leaves.
+func (c *Client) Close() { c.file.Close() }
+
+// Send writes one packet of input.
+func (c *Client) Send(t testing.TB, data []byte) {
+	t.Helper()
+	if err := c.file.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.file.Write(data); err != nil {
+		t.Fatalf("sending to the monitor: %v", err)
+	}
+}
+
+// CloseInput says that no more input comes; output goes on.
+func (c *Client) CloseInput(t testing.TB) {
+	t.Helper()
+	conn, err := c.file.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shut error
+	if err := conn.Control(func(fd uintptr) { shut = unix.Shutdown(int(fd), unix.SHUT_WR) }); err != nil || shut != nil {
+		t.Fatalf("closing the input: %v", errors.Join(err, shut))
+	}
+}
+
+// Receive returns the next packet, or io.EOF at the end of the output.
+func (c *Client) Receive() (Packet, error) {
+	if err := c.file.SetReadDeadline(time.Now().Add(Patience)); err != nil {
+		return Packet{}, err
+	}
+	// One byte more than the protocol allows, to notice a longer packet.
+	buf := make([]byte, 8194)
+	n, err := c.file.Read(buf)
+	switch {
+	case errors.Is(err, unix.ECONNRESET):
+		return Packet{}, io.EOF
+	case err != nil:
+		return Packet{}, err
+	case n > 8193:
+		return Packet{}, errors.New("a packet longer than 8193 bytes")
+	}
+	return Packet{Stream: buf[0], Data: buf[1:n]}, nil
+}
+
+// ReceiveAll returns everything until the end of the output, by stream.
+func (c *Client) ReceiveAll(t testing.TB) (stdout, stderr []byte) {
+	t.Helper()
+	for {
+		p, err := c.Receive()
+		if errors.Is(err, io.EOF) {
+			return stdout, stderr
+		}
+		if err != nil {
+			t.Fatalf("receiving: %v", err)
+		}
+		switch p.Stream {
+		case 2:
+			stdout = append(stdout, p.Data...)
+		case 3:
+			stderr = append(stderr, p.Data...)
+		default:
+			t.Fatalf("a packet of stream %d", p.Stream)
+		}
+	}
+}
