@@ -27,7 +27,7 @@ func main() {
 	case showVersion:
 		fmt.Print(versionText())
 	case showHelp:
-		fmt.Print(helpText(engineCommand(&options{})))
+		fmt.Print(helpText(newTree()))
 	case launchMonitor:
 		for _, w := range p.warnings {
 			fmt.Fprintln(os.Stderr, "[conmon:w]: "+w)

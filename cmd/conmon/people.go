@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -43,14 +42,3 @@ func (t *target) bindAll(cmd *cobra.Command) {
 
 // registryDir is where this user's monitors are linked, "" for nowhere.
 func registryDir() string { return config.RegistryDir(os.LookupEnv, os.Geteuid() == 0) }
-
-// report tells what went wrong with some of many, without giving up the rest.
-type report struct{ errs []error }
-
-func (r *report) add(err error) {
-	if err != nil {
-		r.errs = append(r.errs, err)
-	}
-}
-
-func (r *report) err() error { return errors.Join(r.errs...) }

@@ -46,29 +46,30 @@ func newTree() *cobra.Command {
 			ofSubcommand(cmd, args)
 			return
 		}
-		cmd.Print(helpText(cmd))
+		_, _ = io.WriteString(cmd.OutOrStdout(), helpText(cmd))
 	})
-	root.SetOut(nil)
+	root.InitDefaultCompletionCmd()
 	completeFlags(root)
 	return root
 }
 
-// completeFlags tells shells what a flag's value can be. It fails only for a
-// flag that does not exist.
+// completeFlags tells shells what a flag's value can be.
 func completeFlags(root *cobra.Command) {
-	for _, dir := range []string{
+	// Shells show the usage as it is, with the quotes round the value's name.
+	root.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) })
+	for _, name := range []string{
 		"bundle", "exit-dir", "persist-dir", "restore", "socket-dir-path", "log-allowlist-dir",
 	} {
-		_ = root.MarkFlagDirname(dir)
+		// It fails only for a flag that does not exist, and so does the next.
+		_ = root.MarkFlagDirname(name)
 	}
-	for flag, words := range map[string][]string{
-		"log-level":       {"error", "warn", "info", "debug"},
-		"log-path":        {"k8s-file:", "json-file:", "journald", "exec:", "passthrough", "none"},
-		"log-on-full":     {"drop", "block"},
-		"log-rate-policy": {"block", "drop"},
-		"log-compress":    {"gzip", "zstd", "none"},
-		"attach-on-full":  {"block", "disconnect"},
-	} {
-		_ = root.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoSpace))
+	words := func(name string, directive cobra.ShellCompDirective, words ...string) {
+		_ = root.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, directive))
 	}
+	words("log-path", cobra.ShellCompDirectiveNoSpace, "k8s-file:", "json-file:", "journald", "exec:", "passthrough", "none")
+	words("log-level", cobra.ShellCompDirectiveNoFileComp, "error", "warn", "info", "debug")
+	words("log-on-full", cobra.ShellCompDirectiveNoFileComp, "drop", "block")
+	words("log-rate-policy", cobra.ShellCompDirectiveNoFileComp, "block", "drop")
+	words("log-compress", cobra.ShellCompDirectiveNoFileComp, "gzip", "zstd", "none")
+	words("attach-on-full", cobra.ShellCompDirectiveNoFileComp, "block", "disconnect")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -61,44 +62,40 @@ func showStatus(w io.Writer, who target, write statusFormat) error {
 		}
 		return write(w, []client.Answer{{JSON: b}}, false)
 	}
-	answers, problems, err := survey()
+	answers, silent, err := survey()
 	if err != nil {
 		return err
 	}
-	problems.add(write(w, answers, true))
-	return problems.err()
+	return errors.Join(silent, write(w, answers, true))
 }
 
-// survey asks every registered monitor. Those that did not answer are problems.
-func survey() (answers []client.Answer, problems *report, err error) {
+// survey asks every registered monitor. silent says why some gave no answer.
+func survey() (answers []client.Answer, silent, err error) {
 	all, err := client.StatusAll(registryDir())
 	if err != nil {
 		return nil, nil, err
 	}
-	problems = new(report)
 	for _, a := range all {
 		if a.Err != nil {
-			problems.add(a.Err)
+			silent = errors.Join(silent, a.Err)
 			continue
 		}
 		answers = append(answers, a)
 	}
-	return answers, problems, nil
+	return answers, silent, nil
 }
 
 // parseAll understands the answers that it can; the others are in the error.
-func parseAll(answers []client.Answer) ([]*client.Report, error) {
-	var reports []*client.Report
-	var problems report
+func parseAll(answers []client.Answer) (reports []*client.Report, problem error) {
 	for _, a := range answers {
 		r, err := client.Parse(a.JSON)
 		if err != nil {
-			problems.add(err)
+			problem = errors.Join(problem, err)
 			continue
 		}
 		reports = append(reports, r)
 	}
-	return reports, problems.err()
+	return reports, problem
 }
 
 func writeTexts(w io.Writer, answers []client.Answer, _ bool) error {
@@ -150,14 +147,12 @@ func psCommand() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			answers, problems, err := survey()
+			answers, silent, err := survey()
 			if err != nil {
 				return err
 			}
-			reports, err := parseAll(answers)
-			problems.add(err)
-			problems.add(client.WriteTable(cmd.OutOrStdout(), reports))
-			return problems.err()
+			reports, problem := parseAll(answers)
+			return errors.Join(silent, problem, client.WriteTable(cmd.OutOrStdout(), reports))
 		},
 	}
 }

@@ -55,17 +55,17 @@ func upgradeAll(w io.Writer, binary string) error {
 	if err != nil {
 		return err
 	}
-	var problems report
+	var problems error
 	for _, e := range entries {
 		text, err := client.Upgrade(e.Bundle, binary)
 		switch {
 		case errors.Is(err, client.ErrNoMonitor):
 			e.Forget()
 		case err != nil:
-			problems.add(err)
+			problems = errors.Join(problems, err)
 		default:
 			fmt.Fprintf(w, "%s: %s\n", e.UUID, text)
 		}
 	}
-	return problems.err()
+	return problems
 }

@@ -208,3 +208,10 @@ func same(t *testing.T, what string, got, want []byte) {
 	}
 	t.Fatalf("%s: %d bytes, want %d; first difference at %d", what, len(got), len(want), i)
 }
+
+// nullWatcher watches nothing.
+type nullWatcher struct{}
+
+func (*nullWatcher) Add(int, poll.Tag, uint32) error    { return nil }
+func (*nullWatcher) Modify(int, poll.Tag, uint32) error { return nil }
+func (*nullWatcher) Remove(int)                         {}

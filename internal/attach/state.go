@@ -47,8 +47,10 @@ func Load(opts Options, st *handoff.State, w poll.Watcher, owner poll.Owner) (*S
 		accepted: uint64(st.Int("attach.accepted")), disconnected: uint64(st.Int("attach.disconnected")),
 		input: uint64(st.Int("attach.input")), unsent: uint64(st.Int("attach.unsent")),
 	}
-	if err := s.watchListener(); err != nil {
-		return nil, err
+	if s.end.fd >= 0 {
+		if err := s.watchListener(); err != nil {
+			return nil, err
+		}
 	}
 	s.spool.load(st)
 	s.stdin.load(st)

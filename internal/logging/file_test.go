@@ -14,7 +14,6 @@ import (
 
 	"conmon/internal/clock"
 	"conmon/internal/config"
-	"conmon/internal/handoff"
 	"conmon/internal/stdio"
 )
 
@@ -337,29 +336,20 @@ func TestSaveLoad(t *testing.T) {
 	for _, cfg := range []config.Log{{}, {SizeMax: 150, Rotate: true, MaxFiles: 9}} {
 		path := t.TempDir() + "/log"
 		cfg.Drivers, cfg.MaxLine = k8s(path), 8
-		l := newLog(t, cfg)
+		r := newRig(t, cfg)
 		const in = "one\ntwo\nlonger than eight\n\nlast"
 		for _, b := range []byte(in) {
-			put(l, stdio.Stdout, string(b))
-			due, before := l.Deadline(), l.Stats()
-			st := new(handoff.State)
-			l.Save(st)
-			st, err := handoff.Decode(st.Encode(nil))
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err = Load(testConfig(cfg), st, newPoller(t), 7, func() {}, noSpawner{t})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := l.Deadline(); d != due {
+			put(r.Log, stdio.Stdout, string(b))
+			due, before := r.Deadline(), r.Stats()
+			r.upgrade()
+			if d := r.Deadline(); d != due {
 				t.Errorf("deadline %d, was %d", d, due)
 			}
-			if after := l.Stats(); fmt.Sprint(after) != fmt.Sprint(before) {
+			if after := r.Stats(); fmt.Sprint(after) != fmt.Sprint(before) {
 				t.Errorf("stats %v, were %v", after, before)
 			}
 		}
-		eof(l, stdio.Stdout)
+		eof(r.Log, stdio.Stdout)
 		var got string
 		for i := 9; i > 0; i-- {
 			if f := fmt.Sprint(path, ".", i); exists(f) {

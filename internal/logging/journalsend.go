@@ -12,6 +12,7 @@ import (
 // send sends queued entries until the queue is empty or the journal takes no
 // more; it goes on when the socket has room again, or at retryAt.
 func (j *journald) send(now clock.Mono) {
+	refused := false
 	for j.queue.len() > 0 {
 		if j.fd < 0 && !j.connect(now) {
 			return
@@ -20,6 +21,7 @@ func (j *journald) send(now clock.Mono) {
 		err := j.sendEntry(entry)
 		switch err {
 		case nil:
+			refused = false
 			j.takenAt, j.stopped = now, false
 			j.retryAt, j.backoff = 0, 0
 		case unix.EAGAIN:
@@ -31,6 +33,11 @@ func (j *journald) send(now clock.Mono) {
 		case unix.ECONNREFUSED, unix.ECONNRESET, unix.ENOTCONN, unix.EPIPE:
 			// The journal was restarted together with its socket.
 			j.disconnect()
+			if refused {
+				j.retryLater(now)
+				return
+			}
+			refused = true
 			continue
 		default:
 			// This one will not go, whatever we do.

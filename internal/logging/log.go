@@ -40,6 +40,9 @@ type driver interface {
 	close()
 }
 
+// idsPerDriver is how many descriptors a driver can watch: one per stream.
+const idsPerDriver = 2
+
 // Log is all logging of one container. It belongs to the monitor's loop.
 type Log struct {
 	cfg      *config.Log
@@ -66,6 +69,16 @@ func Load(cfg *config.Config, st *handoff.State, w poll.Watcher, owner poll.Owne
 				return nil, fmt.Errorf("log file %s was not handed over", d.Path)
 			}
 			l.drivers = append(l.drivers, f)
+		case config.Journald:
+			tag := poll.Tag{Owner: owner, ID: uint32(i * idsPerDriver)}
+			l.drivers = append(l.drivers, loadJournald(journalSocket, cfg, st, key, w, tag))
+		case config.ExecLogger:
+			tag := poll.Tag{Owner: owner, ID: uint32(i * idsPerDriver)}
+			e, err := loadLogger(d.Path, cfg, st, key, w, tag, spawner)
+			if err != nil {
+				return nil, err
+			}
+			l.drivers = append(l.drivers, e)
 		default:
 			continue // none and passthrough log nothing
 		}
@@ -178,9 +191,13 @@ func (l *Log) EOF(s stdio.Stream, wall time.Time, now clock.Mono) {
 
 // Ready handles an event of a descriptor that Load registered.
 func (l *Log) Ready(ev poll.Event) {
-	now := clock.Now()
-	for _, d := range l.drivers {
-		d.ready(ev, now)
+	i := int(ev.Tag.ID / idsPerDriver)
+	for k, d := range l.drivers {
+		if l.index[k] == i {
+			ev.Tag.ID %= idsPerDriver
+			d.ready(ev, clock.Now())
+			return
+		}
 	}
 }
 

@@ -111,6 +111,9 @@ func (e *encoder) attach(a Attach) {
 	e.open('{')
 	e.number("clients", uint64(len(a.Lags)))
 	e.number("past_limit", uint64(a.PastLimit))
+	e.number("accepted", a.Accepted)
+	e.number("disconnected", a.Disconnected)
+	e.number("input_bytes", a.Input)
 	var sum, most uint64
 	for _, lag := range a.Lags {
 		sum, most = sum+lag, max(most, lag)

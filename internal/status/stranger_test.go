@@ -24,6 +24,9 @@ func askAs(uid int, path string) string {
 	_, _ = unix.Write(fd, []byte("status"))
 	b := make([]byte, 1000)
 	n, err := unix.Read(fd, b)
+	if err == unix.ECONNRESET { // our request was not read; the answer comes after
+		n, err = unix.Read(fd, b)
+	}
 	if err != nil {
 		return "read: " + err.Error()
 	}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,14 +25,13 @@ import (
 
 // Variables that steer the tests.
 const (
-	envMonitor = "CONMON_UNDER_TEST"    // path of the monitor; default: bin/conmon of this repository
-	envLong    = "CONMON_TEST_LONG"     // full counts
-	envInside  = "CONMON_TEST_INSIDE"   // what we already run in: "mounts", "systemd" or "uml"
-	envCgroup2 = "CONMON_TEST_CGROUP2"  // a writable cgroup v2 memory controller is there
-	envMarker  = "CONMON_TEST_MARKER"   // in the environment of every process of one bundle
-	envReg     = "CONMON_REGISTRY_DIR"  // see the monitor's own documentation
-	envCI      = "CI"                   // nothing may be skipped
-	markerRoot = "CONMON_TEST_MAIN_PID" // the test binary, inherited by everything below it
+	envMonitor = "CONMON_UNDER_TEST"   // path of the monitor; default: bin/conmon of this repository
+	envLong    = "CONMON_TEST_LONG"    // full counts
+	envInside  = "CONMON_TEST_INSIDE"  // what we already run in: "mounts", "systemd" or "uml"
+	envCgroup2 = "CONMON_TEST_CGROUP2" // a writable cgroup v2 memory controller is there
+	envMarker  = "CONMON_TEST_MARKER"  // in the environment of every process of one bundle
+	envReg     = "CONMON_REGISTRY_DIR" // see the monitor's own documentation
+	envCI      = "CI"                  // nothing may be skipped
 )
 
 // Patience is how long the harness waits for something that should happen at
@@ -151,10 +151,10 @@ func MonitorPath() string {
 
 // Peer says that the monitor under test is conmon in C, with which the harness
 // itself can be tried: tests of what goes beyond it skip themselves.
-func Peer() bool {
+var Peer = sync.OnceValue(func() bool {
 	out, err := exec.Command(MonitorPath(), "--version").Output()
 	return err == nil && strings.HasPrefix(string(out), "conmon version 2.1.")
-}
+})
 
 // NeedOurs skips a test that the peer cannot pass.
 func NeedOurs(t testing.TB) {

@@ -95,11 +95,20 @@ func ask(bundle, request string, limit time.Duration) ([]byte, error) {
 	return nil, fmt.Errorf("monitor in %s: it ended without an answer", bundle)
 }
 
-// readPacket reads one packet. Go's own signals may interrupt it.
+// readPacket reads one packet. Go's own signals may interrupt it. A monitor that
+// closes before it has read the request resets the connection; the kernel says
+// so once, and then still gives what the monitor had answered.
 func readPacket(fd int, b []byte) (int, error) {
+	n, err := readOnce(fd, b)
+	if err == unix.ECONNRESET {
+		n, err = readOnce(fd, b)
+	}
+	return n, err
+}
+
+func readOnce(fd int, b []byte) (int, error) {
 	for {
-		n, err := unix.Read(fd, b)
-		if err != unix.EINTR {
+		if n, err := unix.Read(fd, b); err != unix.EINTR {
 			return n, err
 		}
 	}

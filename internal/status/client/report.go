@@ -94,12 +94,15 @@ type Log struct {
 	Waiting   bool   `json:"waiting"`
 }
 
-// Attach is about the connected attach clients.
+// Attach is about the attach clients.
 type Attach struct {
-	Clients   int    `json:"clients"`
-	PastLimit int    `json:"past_limit"`
-	Lag       uint64 `json:"lag_bytes"`
-	MaxLag    uint64 `json:"max_lag_bytes"`
+	Clients      int    `json:"clients"`
+	PastLimit    int    `json:"past_limit"`
+	Accepted     uint64 `json:"accepted"`
+	Disconnected uint64 `json:"disconnected"`
+	Input        uint64 `json:"input_bytes"`
+	Lag          uint64 `json:"lag_bytes"`
+	MaxLag       uint64 `json:"max_lag_bytes"`
 }
 
 // OOM counts the container's memory events.

@@ -29,12 +29,14 @@ func WriteText(w io.Writer, r *Report) error {
 		row("stderr", "%s", flow(r.Streams.Stderr))
 	}
 	for i := range r.Logs {
+		name := "log"
 		for _, line := range logLines(&r.Logs[i]) {
-			row("log", "%s", line)
+			row(name, "%s", line)
+			name = "" // the next lines belong to the same one
 		}
 	}
 	row("attach", "%s", attached(r.Attach))
-	row("oom", "%d events, %d processes killed, %d groups killed", r.OOM.Events, r.OOM.Kills, r.OOM.GroupKills)
+	row("oom", "%s, %s killed, %s killed", counted(r.OOM.Events, "event"), counted(r.OOM.Kills, "process"), counted(r.OOM.GroupKills, "group"))
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -63,7 +65,7 @@ func state(r *Report) string {
 
 func upgrades(m *Monitor) (s string) {
 	if m.Upgrades > 0 {
-		s = fmt.Sprintf(", upgraded %d times", m.Upgrades)
+		s = ", upgraded " + counted(m.Upgrades, "time")
 	}
 	if m.UpgradeError != "" {
 		s += "; last attempt: " + printable(m.UpgradeError)
@@ -105,9 +107,9 @@ func logLines(l *Log) []string {
 	for _, p := range []struct {
 		n    uint64
 		word string
-	}{{l.Rotations, "rotations"}, {l.Reopens, "reopenings"}, {l.Restarts, "restarts"}, {l.Errors, "errors"}} {
+	}{{l.Rotations, "rotation"}, {l.Reopens, "reopening"}, {l.Restarts, "restart"}, {l.Errors, "error"}} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.word))
+			parts = append(parts, counted(p.n, p.word))
 		}
 	}
 	if l.Waiting {
@@ -121,7 +123,13 @@ func logLines(l *Log) []string {
 }
 
 func attached(a Attach) string {
-	s := fmt.Sprintf("%d clients", a.Clients)
+	s := fmt.Sprintf("%s, %d so far", counted(uint64(a.Clients), "client"), a.Accepted)
+	if a.Disconnected > 0 {
+		s += fmt.Sprintf(", %d dropped for lagging", a.Disconnected)
+	}
+	if a.Input > 0 {
+		s += ", " + size(a.Input) + " of input"
+	}
 	if a.Lag > 0 {
 		s += fmt.Sprintf(", %s behind, the last of them %s", size(a.Lag), size(a.MaxLag))
 	}
@@ -171,7 +179,18 @@ func orDash(s string) string {
 	return s
 }
 
-func amount(c Count) string { return fmt.Sprintf("%s in %d lines", size(c.Bytes), c.Lines) }
+func amount(c Count) string { return size(c.Bytes) + " in " + counted(c.Lines, "line") }
+
+// counted writes a number and what is counted, in its plural where that is due.
+func counted(n uint64, word string) string {
+	if n != 1 {
+		if strings.HasSuffix(word, "s") {
+			word += "e"
+		}
+		word += "s"
+	}
+	return strconv.FormatUint(n, 10) + " " + word
+}
 
 // size writes a number of bytes with three significant digits or so.
 func size(n uint64) string {
