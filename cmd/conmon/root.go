@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"conmon/internal/config"
 	"conmon/internal/version"

@@ -53,7 +53,7 @@ func FuzzSpool(f *testing.F) {
 		s.file.size = backlog + 128<<10 // so that it goes round often
 		var written [2][]byte
 		var readers []*spoolReader
-		for range 400 {
+		for range 120 {
 			n := 1 + rnd.IntN(1+rnd.IntN(60000))
 			stream := stdio.Stdout + stdio.Stream(rnd.IntN(2))
 			fresh := len(readers) == 0 || rnd.IntN(8) == 0

@@ -22,18 +22,30 @@ func (m *Monitor) finish() int {
 		return m.fail()
 	}
 	// At once: systemd removes an empty cgroup, and its counters, immediately.
-	m.noteOOM(m.oom.LastLook())
-	m.drainAll()
-	closeInherited()
+	m.safely("last look for OOM", func() { m.noteOOM(m.oom.LastLook()) })
+	for _, step := range [...]struct {
+		name string
+		do   func()
+	}{
+		{"drain", m.drainAll},
+		{"close inherited descriptors", closeInherited},
+		{"end attach", m.endAttach},
+		{"record the exit", m.record},
+		{"report", func() { m.report(m.proto.Ended(m.end.status, m.end.reason)) }},
+		{"close sockets", m.closeDoors},
+		{"exit command", m.runExitCommand},
+		{"serve lagging clients", m.serveLaggards},
+	} {
+		m.safely(step.name, step.do)
+	}
+	return m.end.status & 0xff
+}
+
+// endAttach ends the attach clients' output, as far as they keep up.
+func (m *Monitor) endAttach() {
 	if m.attach != nil {
 		m.attach.EndOutput(m.share(2))
 	}
-	m.record()
-	m.report(m.proto.Ended(m.end.status, m.end.reason))
-	m.closeDoors()
-	m.runExitCommand()
-	m.serveLaggards()
-	return m.end.status & 0xff
 }
 
 // fail ends an attempt that made no container: the engine is told why, and no
@@ -123,37 +135,23 @@ func (m *Monitor) runExitCommand() {
 		return
 	}
 	command := proc.Adopt(pid, pidfd)
-	m.await(command)
+	_, _ = m.awaitEnd(command)
 	command.Close()
 }
 
-// lastWords runs when a part of the monitor panics: the container's end, if it
-// has come, is recorded all the same, and the reason is not kept secret.
-func (m *Monitor) lastWords() {
-	r := recover()
-	if r == nil {
-		return
-	}
-	reason := "monitor panicked"
-	switch v := r.(type) {
-	case error:
-		reason += ": " + v.Error()
-	case string:
-		reason += ": " + v
-	}
-	m.diag.Error(reason)
-	panic(r)
-}
-
-// await reaps until p has ended.
-func (m *Monitor) await(p proc.Process) {
-	for {
+// awaitEnd reaps until p has ended, and returns its status if it was our child.
+func (m *Monitor) awaitEnd(p proc.Process) (unix.WaitStatus, bool) {
+	for over := false; ; {
 		for dead := range proc.Reap() {
 			if dead.Pid == p.Pid {
-				return
+				return dead.Status, true
 			}
 		}
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(p.FD()), Events: unix.POLLIN}}, -1)
+		if over { // and not our child
+			return proc.ExitInfo(p.FD())
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.FD()), Events: unix.POLLIN}}, -1)
+		over = n > 0 || err != nil && err != unix.EINTR
 	}
 }
 

@@ -80,6 +80,7 @@ type Monitor struct {
 	marker *offload.Worker // makes the OOM marker; nil until there is one to make
 
 	timers timers
+	panics int
 	end    end
 	up     upgrade
 }
@@ -111,12 +112,13 @@ func Run(st *handoff.State, wake *Waker) int {
 	if err != nil {
 		return refuse(st, err)
 	}
-	defer m.lastWords()
-	if err := m.prepare(st); err != nil {
-		m.decide(monitorCannotRun, err.Error())
-	}
-	for m.phase != ended {
-		m.turn()
+	m.safely("start", func() {
+		if err := m.prepare(st); err != nil {
+			m.decide(monitorCannotRun, err.Error())
+		}
+	})
+	for turn := m.turn; m.phase != ended; {
+		m.safely("turn", turn)
 	}
 	return m.finish()
 }
@@ -159,7 +161,9 @@ func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 	case ownStart:
 		m.clientIsThere()
 	case ownConsole:
-		m.takeTerminal(m.console.Ready(ev))
+		if m.console != nil {
+			m.takeTerminal(m.console.Ready(ev))
+		}
 	case ownAttach:
 		m.attach.Ready(ev)
 	case ownCtl:
@@ -252,7 +256,7 @@ func (m *Monitor) decide(e event, reason string) {
 	case killSession:
 		m.killSession()
 	case killForTimeout:
-		m.end.reason, m.end.timedOut = reason, true
+		m.end.reason, m.end.timedOut, m.end.status = reason, true, -1
 		m.killContainer()
 		m.timers.overdue = clock.Now() + deathTime
 	}

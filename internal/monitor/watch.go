@@ -54,7 +54,7 @@ func (m *Monitor) reap() {
 			m.reaped[dead.Pid] = dead.Status
 		}
 	}
-	if (m.phase == running || m.phase == killing) && m.timers.verdict == 0 {
+	if m.phase == running || m.phase == killing {
 		m.lookAtStranger()
 	}
 }
@@ -76,6 +76,9 @@ func (m *Monitor) lookAtStranger() {
 	}
 	if ready[0].Revents&unix.POLLHUP != 0 {
 		m.containerEnded(unknownStatus("another process reaped it"))
+		return
+	}
+	if m.timers.verdict != 0 {
 		return
 	}
 	// It is a zombie that its parent has not reaped: wait for the hang-up only.
