@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -73,7 +74,7 @@ func compressValue(p *string) pflag.Value {
 		case "gzip", "zstd":
 			*p = text
 		default:
-			return fmt.Errorf("neither gzip, zstd nor none")
+			return errors.New("neither gzip, zstd nor none")
 		}
 		return nil
 	}}

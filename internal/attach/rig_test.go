@@ -52,7 +52,7 @@ func newRig(t *testing.T, opts Options) *rig {
 // turn is one turn of the loop; it reports whether something happened.
 func (r *rig) turn(wait clock.Mono) bool {
 	r.t.Helper()
-	events, err := r.p.Wait(clock.Earlier(clock.Now()+wait, r.s.Deadline()))
+	events, err := r.p.Wait(clock.Now() + wait)
 	if err != nil {
 		r.t.Fatal(err)
 	}

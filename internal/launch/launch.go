@@ -6,6 +6,7 @@ package launch
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -74,6 +75,7 @@ func becomeMonitor(cfg *config.Config, st *handoff.State, self string, argv []st
 		}
 	}
 	// The mask is a thread's: the one that blocks must be the one that execs.
+	runtime.LockOSThread()
 	if err := proc.Block(proc.Handled()); err != nil {
 		return err
 	}

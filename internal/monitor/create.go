@@ -316,7 +316,7 @@ func (m *Monitor) watchContainer() (err error) {
 	if !m.cfg.Exec {
 		var oomErr error
 		if m.oom, oomErr = oom.Watch(m.container.Pid, m.poller, ownOOM); oomErr != nil {
-			m.diag.Warn("watch for OOM: " + oomErr.Error())
+			m.diag.Debug("watch for OOM: " + oomErr.Error())
 		}
 	}
 	return err

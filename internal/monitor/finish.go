@@ -160,12 +160,8 @@ func (m *Monitor) awaitEnd(p proc.Process) (unix.WaitStatus, bool) {
 func (m *Monitor) linger(d clock.Mono) {
 	limit := deadlineIn(d)
 	for now := clock.Now(); now < limit && !m.toldToLeave(); now = clock.Now() {
-		ready := []unix.PollFd{
-			{Fd: int32(m.signals.FD()), Events: unix.POLLIN},
-			{Fd: int32(m.wake.fd), Events: unix.POLLIN},
-		}
+		ready := []unix.PollFd{{Fd: int32(m.signals.FD()), Events: unix.POLLIN}}
 		_, _ = unix.Poll(ready, int((limit-now)/clock.Millisecond)+1)
-		m.wake.clear()
 		for range proc.Reap() {
 		}
 	}

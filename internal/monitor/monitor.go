@@ -52,7 +52,7 @@ type Monitor struct {
 	self   self
 	diag   *diag.Logger
 	poller *poll.Poller
-	wake   *Waker
+	wake   *waker
 	buffer *stdio.Buffer
 
 	signals *proc.Signals
@@ -107,8 +107,8 @@ type timers struct {
 const idleAfter = clock.Second
 
 // Run is a monitor's whole life. It returns the process's exit status.
-func Run(st *handoff.State, wake *Waker) int {
-	m, err := load(st, wake)
+func Run(st *handoff.State) int {
+	m, err := load(st)
 	if err != nil {
 		return refuse(st, err)
 	}
@@ -150,8 +150,7 @@ func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 			m.pumpOrKeep(s, now)
 		}
 	case ownWake:
-		m.wake.clear()
-		m.reap()
+		m.wake.clear() // whoever rang has a deadline or a result: see tick
 	case ownRuntime, ownContainer, ownUpgrade:
 		m.reap()
 	case ownSignals:
@@ -232,9 +231,6 @@ func (m *Monitor) tick(now clock.Mono) {
 	if due(&t.trim, now) {
 		m.buffer.Release()
 		m.log.Trim()
-		// A child's signal can slip through between two waits (see Waker): an
-		// orphan's zombie then stays until here.
-		m.reap()
 	}
 }
 
@@ -265,6 +261,8 @@ func (m *Monitor) decide(e event, reason string) {
 // signal deals with a signal to the monitor.
 func (m *Monitor) signal(sig unix.Signal) {
 	switch sig {
+	case unix.SIGCHLD:
+		m.reap()
 	case unix.SIGHUP, unix.SIGUSR1:
 		m.reopenLogs()
 	case unix.SIGUSR2:

@@ -21,7 +21,7 @@ import (
 
 // load builds a monitor from what another image left: what every image needs,
 // whether the container is still to be made or has run for a year.
-func load(st *handoff.State, wake *Waker) (*Monitor, error) {
+func load(st *handoff.State) (*Monitor, error) {
 	cfg, err := config.Load(st)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,6 @@ func load(st *handoff.State, wake *Waker) (*Monitor, error) {
 	m := &Monitor{
 		cfg:   cfg,
 		diag:  diag.New(diag.ParseLevel(cfg.LogLevel), cfg.CID, cfg.Syslog),
-		wake:  wake,
 		pipes: parent.Load(st),
 		proto: parent.Protocol{API: cfg.APIVersion, Exec: cfg.Exec},
 		self: self{
@@ -58,10 +57,13 @@ func load(st *handoff.State, wake *Waker) (*Monitor, error) {
 	if err := m.poller.Add(m.signals.FD(), poll.Tag{Owner: ownSignals}, poll.In); err != nil {
 		return nil, err
 	}
-	if err := m.poller.Add(wake.fd, poll.Tag{Owner: ownWake}, poll.In); err != nil {
+	if m.wake, err = newWaker(); err != nil {
 		return nil, err
 	}
-	m.log, err = logging.Load(cfg, st, m.poller, ownLog, wake.Wake, spawner{m})
+	if err := m.poller.Add(m.wake.fd, poll.Tag{Owner: ownWake}, poll.In); err != nil {
+		return nil, err
+	}
+	m.log, err = logging.Load(cfg, st, m.poller, ownLog, m.wake.ring, spawner{m})
 	return m, err
 }
 

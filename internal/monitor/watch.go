@@ -132,7 +132,7 @@ func (m *Monitor) noteOOM(r oom.Report, err error) {
 	}
 	m.diag.Info("OOM event received: " + r.Cause())
 	if m.marker == nil {
-		m.marker = offload.New(m.wake.Wake)
+		m.marker = offload.New(m.wake.ring)
 	}
 	if m.marker.Busy() {
 		return

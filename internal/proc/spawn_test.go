@@ -60,7 +60,7 @@ func TestStartBlocksWhatIsAsked(t *testing.T) {
 	_, out, _ := strings.Cut(start(t, Command{Blocked: Handled()}, "/bin/cat", "/proc/self/status"), "SigBlk:\t")
 	out, _, _ = strings.Cut(out, "\n")
 	want := uint64(1<<(unix.SIGHUP-1) | 1<<(unix.SIGINT-1) | 1<<(unix.SIGQUIT-1) | 1<<(unix.SIGTERM-1) |
-		1<<(unix.SIGUSR1-1) | 1<<(unix.SIGUSR2-1) | 1<<(unix.SIGPIPE-1))
+		1<<(unix.SIGUSR1-1) | 1<<(unix.SIGUSR2-1) | 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGPIPE-1))
 	got, err := strconv.ParseUint(out, 16, 64)
 	if err != nil || got != want {
 		t.Errorf("%s, want %016x", out, want)

@@ -13,9 +13,9 @@ import (
 // saves in each of the many monitors on a node: packages are initialised in the
 // order of their import paths as soon as what they import is, so this runs
 // before cobra, templates and whatever else only the command line needs has
-// allocated anything (50 kB, and 0.5 ms of every start). And init functions run
-// on the process's first thread and keep it, which is the one that the kernel
-// gives SIGCHLD to; pinning a goroutine to it later costs another thread.
+// allocated anything. And init functions run on the process's first thread and
+// keep it: the thread that starts the runtime must not end before the monitor
+// does (PDEATHSIG), and pinning a goroutine later costs another thread.
 func init() {
 	st, mode, err := handoff.Inherited()
 	switch {
@@ -27,12 +27,5 @@ func init() {
 	case mode == handoff.Checking:
 		os.Exit(monitor.Check(st))
 	}
-	wake, err := monitor.NewWaker()
-	if err != nil {
-		os.Stderr.WriteString("[conmon:e]: " + err.Error() + "\n")
-		os.Exit(1)
-	}
-	go func() { os.Exit(monitor.Run(st, wake)) }()
-	wake.WakeOnChildren()
+	os.Exit(monitor.Run(st))
 }
-

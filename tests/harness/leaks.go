@@ -82,17 +82,29 @@ func (b *Bundle) nothingBelow(t testing.TB, dir string) {
 // dispose ends the container, looks at what is left and removes the bundle.
 func (b *Bundle) dispose(t testing.TB) {
 	t.Helper()
-	b.Delete()
-	for _, m := range b.launched {
-		if t.Failed() {
-			t.Logf("monitor printed: %q", m.tail())
-		}
+	if t.Failed() {
+		b.report(t)
 	}
+	b.Delete()
 	b.killContainer()
 	b.NothingLeft(t)
 	b.Delete()
 	if err := os.RemoveAll(b.Base); err != nil {
 		t.Errorf("removing the bundle: %v", err)
+	}
+}
+
+// report tells what a failed test's monitors printed and what still runs.
+func (b *Bundle) report(t testing.TB) {
+	t.Helper()
+	for _, m := range b.launched {
+		if text := m.tail(); text != "" {
+			t.Logf("monitor printed: %q", text)
+		}
+	}
+	for _, pid := range b.Processes() {
+		t.Logf("running: %s, parent %s, pending signals %s %s, blocked %s, ignored %s, caught %s", describe(pid), Status(pid, "PPid"),
+			Status(pid, "SigPnd"), Status(pid, "ShdPnd"), Status(pid, "SigBlk"), Status(pid, "SigIgn"), Status(pid, "SigCgt"))
 	}
 }
 

@@ -1,0 +1,123 @@
+package podman
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"conmon/tests/harness"
+)
+
+// journaldUnits are what has to stop for journald to be gone: its sockets would
+// start it again.
+func journaldUnits() []string {
+	return []string{
+		"systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald-audit.socket",
+	}
+}
+
+// talker starts a container that prints numbers from 1 on: slowly, then a burst
+// of burst lines, then slowly again. It returns the count of the last.
+func (p podman) talker(t *testing.T, name string, burst int) int {
+	t.Helper()
+	const slow = 150 // of 20 ms and more, before the burst and after it
+	p.ok(t, "run", "-d", "--log-driver", "journald", "--name", name, image, "sh", "-c", fmt.Sprintf(
+		"i=0; while [ $i -lt %d ]; do i=$((i+1)); echo $i; usleep 20000; done; seq %d %d; i=%d; while [ $i -lt %d ]; do i=$((i+1)); echo $i; usleep 20000; done",
+		slow, slow+1, slow+burst, slow+burst, 2*slow+burst))
+	return 2*slow + burst
+}
+
+// accounted checks that the journal and the exit record of a talker together
+// explain every line.
+func (p podman) accounted(t *testing.T, name string, sent int) {
+	t.Helper()
+	// The monitor has 2 s for its log at the end.
+	p.ok(t, "wait", name)
+	record := p.exitRecord(t, name)
+	entries := journalOf(t, name, 1)
+	last := 0
+	for _, e := range entries {
+		if e.get("CONTAINER_PARTIAL_MESSAGE") != "" {
+			t.Errorf("a piece: %v", e)
+		}
+		n := atoi(t, e.message())
+		if n <= last {
+			t.Fatalf("%d comes after %d", n, last)
+		}
+		last = n
+	}
+	t.Logf("%d lines sent, %d in the journal; the monitor says %+v", sent, len(entries), record)
+	if record.LinesLogged != int64(len(entries)) || record.LinesLogged+record.LinesLost != int64(sent) {
+		t.Errorf("%d lines sent, %d in the journal, but the monitor says %+v", sent, len(entries), record)
+	}
+	if last != sent {
+		t.Errorf("the last line of the journal is %d: logging has not begun again", last)
+	}
+}
+
+// testJournalHangs stops journald's process for 5 s. The container must not be
+// held up, and what its output is accounted for.
+func testJournalHangs(t *testing.T) {
+	harness.NeedOurs(t)
+	p := root()
+	for _, burst := range []int{1000, 300_000} {
+		name := p.name(t)
+		began := time.Now()
+		sent := p.talker(t, name, burst)
+		monitor := p.monitorOf(t, name)
+		pid := atoi(t, strings.TrimSpace(finish(t, exec.Command("systemctl", "show", "-P", "MainPID", "systemd-journald")).stdout))
+		pause(time.Second)
+		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		// Until it goes on nobody may log anything, Podman's events included.
+		pause(5 * time.Second)
+		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		harness.WaitProcess(t, monitor)
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("the container took %v", took)
+		}
+		p.accounted(t, name, sent)
+	}
+}
+
+// testJournalRestarts takes journald away for 5 s, sockets and all.
+func testJournalRestarts(t *testing.T) {
+	harness.NeedOurs(t)
+	p := root()
+	systemctl := func(verb string, units ...string) {
+		t.Helper()
+		if r := finish(t, exec.Command("systemctl", append([]string{verb}, units...)...)); r.code != 0 {
+			t.Fatalf("systemctl %s: %+v", verb, r)
+		}
+	}
+	for _, burst := range []int{1000, 300_000} {
+		name := p.name(t)
+		sent := p.talker(t, name, burst)
+		monitor := p.monitorOf(t, name)
+		pause(time.Second)
+		systemctl("stop", journaldUnits()...)
+		pause(5 * time.Second)
+		systemctl("start", journaldUnits()[1:]...)
+		systemctl("start", journaldUnits()[0])
+		harness.WaitProcess(t, monitor)
+		p.accounted(t, name, sent)
+	}
+	// An ordinary restart, as by an update, keeps the socket: nothing is lost.
+	name := p.name(t)
+	sent := p.talker(t, name, 1000)
+	monitor := p.monitorOf(t, name)
+	pause(time.Second)
+	systemctl("restart", "systemd-journald.service")
+	harness.WaitProcess(t, monitor)
+	p.accounted(t, name, sent)
+	if record := p.exitRecord(t, name); record.LinesLost != 0 {
+		t.Errorf("a restart of journald lost %d lines", record.LinesLost)
+	}
+}
