@@ -32,11 +32,11 @@ help: ## show this list
 # Static, without paths and build ids: the same commit gives the same bytes.
 build: ## bin/conmon
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -overlay "$$(tools/overlay bin)" -ldflags '$(LDFLAGS)' -o bin/conmon ./cmd/conmon
+	CGO_ENABLED=0 $(GO) build -trimpath -overlay "$$(tools/overlay .build)" -ldflags '$(LDFLAGS)' -o bin/conmon ./cmd/conmon
 
 build-race: ## bin/conmon with the race detector, to run the other tests with
 	@mkdir -p bin
-	CGO_ENABLED=1 $(GO) build -race -overlay "$$(tools/overlay bin)" -o bin/conmon ./cmd/conmon
+	CGO_ENABLED=1 $(GO) build -race -overlay "$$(tools/overlay .build)" -o bin/conmon ./cmd/conmon
 
 # What the tests run beside the monitor; built ahead, since user-mode Linux and
 # the namespaces of some tests have no Go toolchain.

@@ -7,12 +7,21 @@ import (
 	"os"
 
 	"conmon/internal/launch"
+	"conmon/internal/logging"
+	"conmon/internal/logging/compress"
 	// The monitor itself never gets as far as main: see the package.
 	_ "conmon/internal/stay"
 )
 
 func main() {
 	args := os.Args[1:]
+	if method := os.Getenv(logging.CompressEnv); method != "" {
+		// The helper that a monitor starts to compress a log it has rotated away.
+		if err := compress.Run(method, os.Args[len(os.Args)-1]); err != nil {
+			fail(complaint(err))
+		}
+		return
+	}
 	if isSubcommand(args) {
 		if err := newTree().Execute(); err != nil {
 			fail("conmon: " + err.Error())

@@ -285,7 +285,16 @@ func TestEndWaits(t *testing.T) {
 	if took := clock.Now() - begin; took < 350*clock.Millisecond || took > 2*clock.Second {
 		t.Error("took", took/clock.Millisecond, "ms")
 	}
-	wg.Wait()
+	slowDone := make(chan struct{})
+	go func() { wg.Wait(); close(slowDone) }()
+	for more := true; more; {
+		select {
+		case <-slowDone:
+			more = false
+		default:
+			r.s.EndOutput(clock.Now() + 50*clock.Millisecond)
+		}
+	}
 	same(t, "slow", slow.got[0], want)
 	if !r.s.Lagging() {
 		t.Error("the client that lags is forgotten")

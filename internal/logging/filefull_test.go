@@ -73,6 +73,18 @@ func TestFullDiskDrops(t *testing.T) {
 	}
 }
 
+// A device that is always full costs nothing but the records.
+func TestFullDevice(t *testing.T) {
+	l := newLog(t, config.Log{Drivers: k8s("/dev/full")})
+	chunk, wall := chunkOf(20), time.Now()
+	if n := testing.AllocsPerRun(10, func() { l.Write(stdio.Stdout, chunk, wall, clock.Now()) }); n != 0 {
+		t.Errorf("%v allocations per chunk", n)
+	}
+	if s := l.Stats(); s.Drivers[0].Streams[0].Written != (Count{}) || s.Drivers[0].Streams[0].Lost.Lines != s.Read[0].Lines {
+		t.Errorf("stats %+v", s)
+	}
+}
+
 // loggedIn counts what a log file's records stand for.
 func loggedIn(t *testing.T, kind config.DriverKind, path string) Count {
 	f := &file{kind: kind}

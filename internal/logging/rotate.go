@@ -48,15 +48,16 @@ func (op *fileOp) renew() error {
 	case !isSame(&st, dir, name):
 		// Somebody renamed the file away: what is at the path is not ours to move.
 	case op.rotate:
-		if err := op.shift(dir, name); err != nil || op.postponed {
+		if err := op.shift(dir, name); err != nil {
 			return err
 		}
-		op.renewed = true
+		op.renewed = !op.postponed
 	case op.kind == opRenew:
-		if err := startOver(dir, name); err != nil {
-			return err
-		}
 		op.renewed = true
+		if startOver(dir, name) != nil {
+			// No room for another file, or not allowed to make one.
+			return op.empty()
+		}
 	}
 	return op.reopen(dir, name, &st)
 }
@@ -105,6 +106,15 @@ func startOver(dir int, name string) error {
 		_ = unix.Unlinkat(dir, temp, 0)
 		return fmt.Errorf("rename %s: %w", temp, err)
 	}
+	return nil
+}
+
+// empty shortens the file to nothing.
+func (op *fileOp) empty() error {
+	if err := unix.Ftruncate(op.fd, 0); err != nil {
+		return fmt.Errorf("empty %s: %w", op.path, err)
+	}
+	op.size, op.torn = 0, false
 	return nil
 }
 

@@ -205,6 +205,10 @@ func TestShiftWaitsForLock(t *testing.T) {
 	for range 5 {
 		put(l, stdio.Stdout, "0123456789\n")
 	}
+	events := watchFor(t, path, unix.IN_MODIFY)
+	if err := l.Reopen(time.Now(), clock.Now()); err != nil || !events() {
+		t.Errorf("reopen: %v", err)
+	}
 	if got := len(entries(t, path)); got != 5 {
 		t.Errorf("%d records", got)
 	}
@@ -241,4 +245,17 @@ func TestRotationFails(t *testing.T) {
 	os.Rename(dir+"2", dir)
 	put(l, stdio.Stdout, "back\n")
 	want(t, entries(t, dir+"/log"), "stdout F back")
+}
+
+// Where no other file can be made, the log starts over in its file.
+func TestStartOverInPlace(t *testing.T) {
+	dir := smallDisk(t, 1<<20)
+	l := newLog(t, config.Log{Drivers: k8s(dir + "/log"), SizeMax: 100})
+	put(l, stdio.Stdout, "0123456789\n")
+	unix.Mount("", dir, "", unix.MS_REMOUNT, "nr_inodes=2") // the root and the log
+	put(l, stdio.Stdout, "0123456789\nlast\n")
+	want(t, entries(t, dir+"/log"), "stdout F last")
+	if s := l.Stats().Drivers[0]; s.Errors != 0 || s.Rotations != 2 {
+		t.Errorf("stats %+v", s)
+	}
 }

@@ -1,7 +1,9 @@
 package monitor
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,68 +17,117 @@ import (
 func (m *Monitor) killContainer() {
 	if m.cfg.Exec {
 		m.killSession()
+		return
 	}
-	pid := m.container.Pid
+	m.killGroup()
+}
+
+// killGroup kills the container's process and its group.
+func (m *Monitor) killGroup() {
 	// The group is only asked for while the pidfd says that the number is ours.
 	if m.container.Signal(0) == nil {
-		if group, err := unix.Getpgid(pid); err == nil && group > 1 && group != unix.Getpgrp() {
+		if group, err := unix.Getpgid(m.container.Pid); err == nil && group > 1 && group != unix.Getpgrp() {
 			_ = unix.Kill(-group, unix.SIGKILL)
 		}
 	}
 	_ = m.container.Signal(unix.SIGKILL)
 }
 
+// maxKillRounds bounds the race against a fork bomb.
+const maxKillRounds = 10
+
 // killSession kills an exec session's process tree, and members of its cgroup
 // that hold our pipes: a descendant that made itself independent is known by
 // them. Others cannot be told from the container's own processes.
 func (m *Monitor) killSession() {
-	own := pipeNames(m.streams[:])
-	cgroup := readFile(m.container.Pid, "cgroup")
+	s := session{
+		tree:   map[int]bool{m.container.Pid: true},
+		cgroup: readFile(m.container.Pid, "cgroup"),
+		pipes:  pipeNames(m.streams[:]),
+	}
+	// The tree is read before its root dies: then its branches have other parents.
+	found := s.scan()
+	m.killGroup()
 	for range maxKillRounds {
-		// Again until nothing is found: a process may fork while we look.
-		if !killAll(m.container.Pid, cgroup, own) {
+		// Again until nobody is found: a process may fork while we look.
+		if !killAll(found) {
 			return
 		}
+		found = s.scan()
 	}
 }
 
-// maxKillRounds bounds the race against a fork bomb.
-const maxKillRounds = 10
+// session is what tells an exec session's processes from others.
+type session struct {
+	tree   map[int]bool // every process of it that was ever seen
+	cgroup string
+	pipes  []string
+}
 
-func killAll(root int, cgroup string, pipes []string) (found bool) {
+// scan returns the session's processes and their parents.
+func (s *session) scan() map[int]int {
 	parents := map[int]int{}
 	for pid := range processes() {
 		parents[pid] = parentOf(pid)
 	}
-	for pid := range parents {
+	found := map[int]int{}
+	for pid, parent := range parents {
 		if pid == os.Getpid() {
 			continue
 		}
-		if descends(pid, root, parents) || cgroup != "" && readFile(pid, "cgroup") == cgroup && holdsAny(pid, pipes) {
-			found = killOne(pid, parents[pid]) || found
+		if s.descends(pid, parents) || s.cgroup != "" && readFile(pid, "cgroup") == s.cgroup && holdsAny(pid, s.pipes) {
+			found[pid] = parent
 		}
+	}
+	for pid := range found {
+		s.tree[pid] = true
 	}
 	return found
 }
 
+// killAll kills processes, given with their parents, and reports whether there
+// was somebody to kill. Parents go first: a shell comments on a child's death.
+func killAll(found map[int]int) (killed bool) {
+	depth := func(pid int) (n int) {
+		for range len(found) {
+			parent, ok := found[pid]
+			if !ok {
+				break
+			}
+			pid = parent
+			n++
+		}
+		return n
+	}
+	pids := slices.SortedFunc(maps.Keys(found), func(a, b int) int { return depth(a) - depth(b) })
+	for _, pid := range pids {
+		killed = killOne(pid, found[pid]) || killed
+	}
+	return killed
+}
+
 // killOne kills pid if it still is the process that was looked at: one with the
-// same parent. It reports whether there was somebody to kill.
+// same parent, or one whose parent has died meanwhile. It reports whether there
+// was somebody to kill.
 func killOne(pid, parent int) bool {
 	p, err := proc.Open(pid)
 	if err != nil {
 		return false
 	}
 	defer p.Close()
-	if parentOf(pid) != parent || strings.Contains(readFile(pid, "stat"), ") Z ") {
+	if now := parentOf(pid); now != parent && parentOf(parent) != 0 {
+		return false
+	}
+	if strings.Contains(readFile(pid, "stat"), ") Z ") {
 		return false
 	}
 	return p.Signal(unix.SIGKILL) == nil
 }
 
-// descends reports whether pid is root or below it.
-func descends(pid, root int, parents map[int]int) bool {
+// descends reports whether pid is of the tree or below it.
+func (s *session) descends(pid int, parents map[int]int) bool {
 	for range len(parents) {
-		if pid == root {
+		if s.tree[pid] {
 			return true
 		}
 		if pid = parents[pid]; pid <= 1 {

@@ -36,7 +36,7 @@ const (
 
 // Patience is how long the harness waits for something that should happen at
 // once. It is generous, since user-mode Linux on a busy machine is slow.
-const Patience = 10 * time.Second
+const Patience = 60 * time.Second
 
 // Main runs the tests of a package where they cannot disturb the machine: as
 // root in a mount namespace of their own, in which /sys/fs/cgroup is a cgroup v2
