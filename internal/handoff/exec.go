@@ -24,7 +24,7 @@ const (
 // the limit, which a monitor without attach clients never does. Watching the
 // cgroup's CPU quota would take two descriptors and a wake-up each second.
 var tuning = [...]string{
-	"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=16MiB", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
+	"GOMAXPROCS=1", "GOGC=off", "GODEBUG=sbrk=1,containermaxprocs=0,updatemaxprocs=0",
 }
 
 // Mode says why this image was started.

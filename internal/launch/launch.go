@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 
 	"conmon/internal/config"
@@ -33,6 +34,10 @@ func Run(cfg *config.Config, argv []string) error {
 	targets, err := logging.Open(cfg)
 	if err != nil {
 		return err
+	}
+	if cfg.Log.Has(config.Journald) && !journal.Enabled() {
+		// Not an error: it may be restarting, and output waits for it, up to a point.
+		fmt.Fprintln(os.Stderr, "[conmon:w]: no journald listens on this host")
 	}
 	// Before anything is spawned: the engine first moves this process to its
 	// cgroup, and a child made earlier would stay behind.

@@ -225,7 +225,7 @@ func (l *Log) Tick(now clock.Mono) {
 
 // Reopen opens every log file again (with --log-rotate: rotates it), and returns
 // the first error; a driver that had one goes on with what it has.
-func (l *Log) Reopen(_ time.Time, now clock.Mono) error {
+func (l *Log) Reopen(now clock.Mono) error {
 	var first error
 	for _, d := range l.drivers {
 		if err := d.reopen(now); err != nil && first == nil {

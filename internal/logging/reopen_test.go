@@ -44,7 +44,7 @@ func TestReopen(t *testing.T) {
 			put(l, stdio.Stdout, "aaaa\n")
 			c.before(path)
 			events := watchFor(t, path, unix.IN_CREATE|unix.IN_MODIFY)
-			if err := l.Reopen(time.Now(), clock.Now()); err != nil {
+			if err := l.Reopen(clock.Now()); err != nil {
 				t.Fatal(err)
 			}
 			if !events() {
@@ -88,7 +88,7 @@ func TestReopenFails(t *testing.T) {
 	os.Mkdir(dir, 0o755)
 	l := newLog(t, config.Log{Drivers: k8s(dir + "/log")})
 	os.Rename(dir, dir+"2")
-	if err := l.Reopen(time.Now(), clock.Now()); err == nil {
+	if err := l.Reopen(clock.Now()); err == nil {
 		t.Error("no error")
 	}
 	put(l, stdio.Stdout, "a\n")
@@ -113,7 +113,7 @@ func TestReopenUnderLoad(t *testing.T) {
 			files = append(files, fmt.Sprint(path, ".", i))
 			os.Rename(path, files[len(files)-1])
 		}
-		if err := l.Reopen(time.Now(), clock.Now()); err != nil {
+		if err := l.Reopen(clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}

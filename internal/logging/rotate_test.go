@@ -206,7 +206,7 @@ func TestShiftWaitsForLock(t *testing.T) {
 		put(l, stdio.Stdout, "0123456789\n")
 	}
 	events := watchFor(t, path, unix.IN_MODIFY)
-	if err := l.Reopen(time.Now(), clock.Now()); err != nil || !events() {
+	if err := l.Reopen(clock.Now()); err != nil || !events() {
 		t.Errorf("reopen: %v", err)
 	}
 	if got := len(entries(t, path)); got != 5 {
@@ -221,7 +221,7 @@ func TestShiftAfterDeadChild(t *testing.T) {
 	os.WriteFile(path+".1", []byte("twice"), 0o640)
 	os.WriteFile(path+".1.gz", []byte("once"), 0o640)
 	l := newLog(t, config.Log{Drivers: k8s(path), Rotate: true, MaxFiles: 3})
-	if err := l.Reopen(time.Now(), clock.Now()); err != nil {
+	if err := l.Reopen(clock.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if exists(path+".2") || read(t, path+".2.gz") != "once" {

@@ -75,7 +75,7 @@ func TestOpen(t *testing.T) {
 	} {
 		l := newLog(t, config.Log{Drivers: k8s(c.path), AllowlistDirs: c.allow})
 		put(l, stdio.Stdout, "a\n")
-		if err := l.Reopen(time.Now(), clock.Now()); err != nil {
+		if err := l.Reopen(clock.Now()); err != nil {
 			t.Errorf("%s: reopen: %v", c.path, err)
 		}
 		l.Finish(clock.Now() + clock.Second)
@@ -104,7 +104,7 @@ func TestAllowlistWhenRotating(t *testing.T) {
 	os.Rename(dir+"/allowed/pod", dir+"/allowed/pod2")
 	os.Symlink("../outside", dir+"/allowed/pod")
 	os.WriteFile(dir+"/outside/log", []byte("precious"), 0o600)
-	if err := l.Reopen(time.Now(), clock.Now()); err == nil {
+	if err := l.Reopen(clock.Now()); err == nil {
 		t.Error("no error")
 	}
 	put(l, stdio.Stdout, "a\n")

@@ -306,7 +306,7 @@ const (
 )
 
 func (m *Monitor) reopenLogs() {
-	if err := m.log.Reopen(time.Now(), clock.Now()); err != nil {
+	if err := m.log.Reopen(clock.Now()); err != nil {
 		m.diag.Error("reopen logs: " + err.Error())
 	}
 }

@@ -83,7 +83,7 @@ func testExitCodes(t *testing.T) {
 		{1, []string{"false"}},
 		{42, []string{"sh", "-c", "exit 42"}},
 		{255, []string{"sh", "-c", "exit 255"}},
-		{137, []string{"sh", "-c", "sh -c 'kill -9 $PPID'"}},
+		{137, []string{"sh", "-c", "kill -9 $$"}},
 		{143, []string{"sh", "-c", "trap 'exit 143' TERM; kill -TERM $$; sleep 1"}},
 		{126, []string{"/refused"}},
 		{127, []string{"/missing"}},
