@@ -21,7 +21,7 @@ FUZZTIME ?= 20s
 # The order of a target's prerequisites counts.
 .NOTPARALLEL:
 
-.PHONY: help build build-race helpers test test-long deps unit e2e test-cgroup2 check fmt fuzz bench demo \
+.PHONY: help build build-race helpers test test-long deps unit e2e test-cgroup2 test-cgroup1 check fmt fuzz bench demo \
 	install podman crio clean
 
 help: ## show this list
@@ -46,7 +46,7 @@ helpers:
 
 # -- testing ----------------------------------------------------------------
 
-test: deps build unit e2e test-cgroup2 ## everything, with real runtimes (below 20 minutes on 2 cores)
+test: deps build unit e2e test-cgroup2 test-cgroup1 ## everything, with real runtimes (below 20 minutes on 2 cores)
 
 test-long: export CONMON_TEST_LONG=1
 test-long: test ## the same with the full counts
@@ -62,8 +62,13 @@ e2e: helpers ## tests with real runtimes and engines, of bin/conmon as it is
 
 # -exec hands the test binaries to a script that finds a place where the memory
 # controller works: here, or a user-mode Linux.
-test-cgroup2: helpers ## tests that need cgroup v2 with a memory controller
-	$(GO) test -count=1 -timeout 20m -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup2' -run Cgroup2 ./internal/oom ./tests
+test-cgroup2: helpers ## tests that need a cgroup v2 memory controller
+	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup 2' ./internal/oom
+	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup 2' -run Cgroup2 ./tests
+
+test-cgroup1: helpers ## tests that need a cgroup v1 memory controller
+	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup 1' ./internal/oom
+	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup 1' -run Cgroup1 ./tests
 
 check: ## formatting, vet, staticcheck
 	@out=$$(gofmt -l cmd internal tests); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"conmon/internal/clock"
+	"conmon/internal/handoff"
 	"conmon/internal/stdio"
 )
 
@@ -76,6 +77,9 @@ func TestListenFails(t *testing.T) {
 		if _, err := Listen(Options{Bundle: bundle, FullAttach: true}, nil, owner); err == nil {
 			t.Error("no error for", bundle)
 		}
+	}
+	if s, err := Load(Options{}, new(handoff.State), nil, owner); s != nil || err != nil {
+		t.Error("loaded from nothing:", s, err)
 	}
 }
 

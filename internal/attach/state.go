@@ -34,8 +34,11 @@ func (s *Server) Save(st *handoff.State) {
 	s.stdin.save(st)
 }
 
-// Load takes over a predecessor's socket and clients.
+// Load takes over a predecessor's socket and clients; nil if it had none.
 func Load(opts Options, st *handoff.State, w poll.Watcher, owner poll.Owner) (*Server, error) {
+	if st.Bytes("attach.path") == nil {
+		return nil, nil
+	}
 	s := newServer(opts, w, owner)
 	s.end = endpoint{
 		fd: st.FD("attach.fd"), path: st.String("attach.path"), stamp: st.String("attach.stamp"),

@@ -29,18 +29,17 @@ type State struct {
 	fds     []int
 }
 
-type entry struct {
-	key   string
-	value []byte
-}
+type entry struct{ key, value []byte }
 
 // PutBytes stores a copy of v under key.
 func (s *State) PutBytes(key string, v []byte) {
-	s.entries = append(s.entries, entry{key, append([]byte(nil), v...)})
+	s.entries = append(s.entries, entry{[]byte(key), append([]byte(nil), v...)})
 }
 
 // PutString stores v under key.
-func (s *State) PutString(key, v string) { s.entries = append(s.entries, entry{key, []byte(v)}) }
+func (s *State) PutString(key, v string) {
+	s.entries = append(s.entries, entry{[]byte(key), []byte(v)})
+}
 
 // PutInt stores v under key.
 func (s *State) PutInt(key string, v int64) { s.PutString(key, strconv.FormatInt(v, 10)) }
@@ -73,7 +72,7 @@ func (s *State) PutFD(key string, fd int) {
 // Bytes returns the value stored under key; the caller must not change it.
 func (s *State) Bytes(key string) []byte {
 	for _, e := range s.entries {
-		if e.key == key {
+		if string(e.key) == key {
 			return e.value
 		}
 	}
@@ -85,7 +84,11 @@ func (s *State) String(key string) string { return string(s.Bytes(key)) }
 
 // Int returns the number stored under key.
 func (s *State) Int(key string) int64 {
-	n, _ := strconv.ParseInt(s.String(key), 10, 64)
+	b := s.Bytes(key)
+	if b == nil {
+		return 0 // as most are; the error would allocate
+	}
+	n, _ := strconv.ParseInt(string(b), 10, 64)
 	return n
 }
 
@@ -94,9 +97,18 @@ func (s *State) Bool(key string) bool { return s.Int(key) != 0 }
 
 // Strings returns every value stored under key.
 func (s *State) Strings(key string) []string {
-	var v []string
+	n := 0
 	for _, e := range s.entries {
-		if e.key == key {
+		if string(e.key) == key {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	v := make([]string, 0, n)
+	for _, e := range s.entries {
+		if string(e.key) == key {
 			v = append(v, string(e.value))
 		}
 	}
@@ -139,7 +151,7 @@ func Decode(b []byte) (*State, error) {
 	case n != Version:
 		return nil, fmt.Errorf("state format %d, this version reads %d", n, Version)
 	}
-	s := new(State)
+	s := &State{entries: make([]entry, 0, countFields(b)/2)}
 	for len(b) > 0 {
 		var key, value []byte
 		if key, b, ok = field(b); !ok {
@@ -148,9 +160,22 @@ func Decode(b []byte) (*State, error) {
 		if value, b, ok = field(b); !ok {
 			return nil, fmt.Errorf("state is cut off in the value of %q", key)
 		}
-		s.entries = append(s.entries, entry{string(key), value})
+		s.entries = append(s.entries, entry{key, value})
 	}
 	return s, nil
+}
+
+// countFields returns how many whole fields b holds, so that the entries need
+// not grow: nothing that the staying image allocates is ever freed.
+func countFields(b []byte) (n int) {
+	for {
+		_, rest, ok := field(b)
+		if !ok {
+			return n
+		}
+		b = rest
+		n++
+	}
 }
 
 // field takes one length-prefixed field off the front of b.

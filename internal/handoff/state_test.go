@@ -99,7 +99,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%d values, then %d", len(first.entries), len(second.entries))
 		}
 		for i, e := range first.entries {
-			if o := second.entries[i]; e.key != o.key || !bytes.Equal(e.value, o.value) {
+			if o := second.entries[i]; !bytes.Equal(e.key, o.key) || !bytes.Equal(e.value, o.value) {
 				t.Fatalf("value %d: %q=%q, then %q=%q", i, e.key, e.value, o.key, o.value)
 			}
 		}

@@ -29,6 +29,7 @@ const (
 	envLong    = "CONMON_TEST_LONG"    // full counts
 	envInside  = "CONMON_TEST_INSIDE"  // what we already run in: "mounts", "systemd" or "uml"
 	envCgroup2 = "CONMON_TEST_CGROUP2" // a writable cgroup v2 memory controller is there
+	envCgroup1 = "CONMON_TEST_CGROUP1" // where a writable cgroup v1 memory controller is
 	envMarker  = "CONMON_TEST_MARKER"  // in the environment of every process of one bundle
 	envReg     = "CONMON_REGISTRY_DIR" // see the monitor's own documentation
 	envCI      = "CI"                  // nothing may be skipped
@@ -198,6 +199,17 @@ func NeedCgroup2(t testing.TB) {
 	if os.Getenv(envCgroup2) == "" {
 		t.Skip("needs cgroup v2 with a memory controller: make test-cgroup2")
 	}
+}
+
+// NeedCgroup1 is NeedCgroup2 for the controller of cgroup v1, whose directory it
+// returns.
+func NeedCgroup1(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv(envCgroup1)
+	if dir == "" {
+		t.Skip("needs a cgroup v1 memory controller: make test-cgroup1")
+	}
+	return dir
 }
 
 // Skip skips a test for something that the machine lacks; in CI, where
