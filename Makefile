@@ -4,9 +4,15 @@ GO      ?= go
 PREFIX  ?= /usr/local
 DESTDIR ?=
 
-# Where engines look for the monitor when nothing is configured.
+# Where engines look for the monitor when nothing is configured: Podman has a
+# list, of which this is the first, and CRI-O searches its PATH. Neither belongs
+# to a distribution's package.
 PODMAN_DIR ?= /usr/libexec/podman
-CRIO_DIR   ?= /usr/bin
+CRIO_DIR   ?= /usr/local/bin
+
+# Debian keeps these two elsewhere: tools/deb says where.
+DOCDIR ?= $(PREFIX)/share/doc/conmon
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 
 COMMIT  := $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -buildid= -X conmon/internal/version.Commit=$(COMMIT)
@@ -22,17 +28,34 @@ FUZZTIME ?= 20s
 .NOTPARALLEL:
 
 .PHONY: help build build-race helpers test test-long deps unit e2e test-cgroup2 test-cgroup1 check fmt fuzz bench demo \
-	install podman crio clean
+	plot pages cross repro install uninstall podman crio deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 # -- building ---------------------------------------------------------------
 
-# Static, without paths and build ids: the same commit gives the same bytes.
+# Static, without paths and build ids: the same commit gives the same bytes. The
+# commit comes from above, so that a source archive can be built like a clone.
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -overlay "$$(tools/overlay .build)" -ldflags '$(LDFLAGS)'
+
 build: ## bin/conmon
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -overlay "$$(tools/overlay .build)" -ldflags '$(LDFLAGS)' -o bin/conmon ./cmd/conmon
+	$(BUILD) -o bin/conmon ./cmd/conmon
+
+cross: ## bin/conmon-ARCH for each architecture that is cared for
+	@mkdir -p bin
+	GOARCH=amd64 $(BUILD) -o bin/conmon-amd64 ./cmd/conmon
+	GOARCH=arm64 $(BUILD) -o bin/conmon-arm64 ./cmd/conmon
+	GOARCH=riscv64 $(BUILD) -o bin/conmon-riscv64 ./cmd/conmon
+
+repro: build ## build once more elsewhere, with nothing cached, and compare
+	@tools/repro $(COMMIT)
+
+# Written by the program itself, so that they cannot say anything else than it.
+pages: build ## bin/conmon.1 and the completions of bash, zsh and fish
+	@bin/conmon man >bin/conmon.1
+	@for shell in bash zsh fish; do bin/conmon completion $$shell >bin/conmon.$$shell || exit 1; done
 
 build-race: ## bin/conmon with the race detector, to run the other tests with
 	@mkdir -p bin
@@ -85,19 +108,38 @@ fuzz: ## every fuzz target for FUZZTIME (20s)
 bench: deps build ## side by side with Debian's conmon
 	$(GO) run ./tests/bench
 
+plot: ## docs/bench.svg from what make bench has measured
+	$(GO) run ./tests/bench plot bench.json docs/bench.svg
+
 demo: ## one container by hand, with a word on each step
 	@tests/demo.sh
 
 # -- installing -------------------------------------------------------------
 
-install: build ## PREFIX/bin/conmon
+install: pages ## binary, manual page, completions and documents, below PREFIX
 	install -D -m 755 bin/conmon $(DESTDIR)$(PREFIX)/bin/conmon
+	install -D -m 644 bin/conmon.1 $(DESTDIR)$(PREFIX)/share/man/man1/conmon.1
+	install -D -m 644 bin/conmon.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/conmon
+	install -D -m 644 bin/conmon.zsh $(DESTDIR)$(ZSHDIR)/_conmon
+	install -D -m 644 bin/conmon.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/conmon.fish
+	install -d $(DESTDIR)$(DOCDIR)/docs
+	install -m 644 LICENSE README.md COMPAT.md SECURITY.md CHANGELOG.md $(DESTDIR)$(DOCDIR)
+	install -m 644 docs/* $(DESTDIR)$(DOCDIR)/docs
+
+uninstall: ## what install has put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/conmon $(DESTDIR)$(PREFIX)/share/man/man1/conmon.1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/conmon $(DESTDIR)$(ZSHDIR)/_conmon \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/conmon.fish
+	rm -rf $(DESTDIR)$(DOCDIR)
 
 podman: build ## where Podman looks first
 	install -D -m 755 bin/conmon $(DESTDIR)$(PODMAN_DIR)/conmon
 
 crio: build ## where CRI-O looks first
 	install -D -m 755 bin/conmon $(DESTDIR)$(CRIO_DIR)/conmon
+
+deb: ## bin/conmon-go_VERSION_ARCH.deb, in place of Debian's conmon
+	@tools/deb '$(MAKE)' bin
 
 clean: ## remove what was built
 	rm -rf bin

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,7 +25,10 @@ func attachCommand() *cobra.Command {
 At a terminal, typing the detach keys leaves the container as it is; its terminal,
 if it has one, follows the size of yours. The end of your input, or leaving as the
 last client, closes the container's stdin, unless it has a terminal or was started
-with --leave-stdin-open.`,
+with --leave-stdin-open.
+
+A container without a terminal leaves yours as it is: it gets whole lines, and
+ctrl-c leaves it.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
@@ -103,6 +105,6 @@ func hasTerminal(bundle string) bool {
 	if err != nil {
 		return false
 	}
-	var status struct{ Terminal bool }
-	return json.Unmarshal(answer, &status) == nil && status.Terminal
+	r, err := client.Parse(answer)
+	return err == nil && r.Terminal
 }

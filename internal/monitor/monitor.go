@@ -80,6 +80,7 @@ type Monitor struct {
 	marker *offload.Worker // makes the OOM marker; nil until there is one to make
 
 	timers timers
+	memory renewal
 	panics int
 	end    end
 	up     upgrade
@@ -138,6 +139,7 @@ func (m *Monitor) turn() {
 	if len(events) > 0 {
 		m.timers.trim = now + idleAfter
 	}
+	m.countTurn()
 	if m.up.ready {
 		m.carryOut()
 	}
@@ -229,8 +231,7 @@ func (m *Monitor) tick(now clock.Mono) {
 		_ = m.up.child.Signal(unix.SIGKILL) // its end is an answer, too
 	}
 	if due(&t.trim, now) {
-		m.buffer.Release()
-		m.log.Trim()
+		m.rest()
 	}
 }
 

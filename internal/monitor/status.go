@@ -17,9 +17,13 @@ func (m *Monitor) answer(ev poll.Event) {
 	}
 	switch request.Kind {
 	case status.StatusRequest:
-		s := m.snapshot()
-		m.status.Answer(request.Client, s.AppendJSON(nil))
+		// The read buffer is free between two events, and the heap keeps what it gets.
+		m.status.Answer(request.Client, m.snapshot().AppendJSON(m.buffer.Take()[:0]))
 	case status.UpgradeRequest:
+		if m.up.child.Exists() {
+			m.status.Refuse(request.Client, "an upgrade is under way")
+			return
+		}
 		// Answered when it has succeeded, by the new image, or failed.
 		m.startUpgrade(request.Arg)
 	}
@@ -80,7 +84,9 @@ func (m *Monitor) attachStatus() (a status.Attach) {
 	if m.attach == nil {
 		return a
 	}
-	for _, c := range m.attach.Stats().Clients {
+	stats := m.attach.Stats()
+	a.Accepted, a.Disconnected, a.Input = stats.Accepted, stats.Disconnected, stats.Input
+	for _, c := range stats.Clients {
 		a.Lags = append(a.Lags, uint64(c.Lag))
 		if c.Lag > m.cfg.AttachBacklog {
 			a.PastLimit++

@@ -66,7 +66,11 @@ func (m *Monitor) save() *handoff.State {
 func (m *Monitor) takeOver(st *handoff.State) error {
 	m.phase = running
 	m.end.runtimeRan = true
-	m.up.count = int(st.Int("self.upgrades")) + 1
+	renewed := st.Bool("monitor.renewed")
+	m.up.count = int(st.Int("self.upgrades"))
+	if !renewed {
+		m.up.count++
+	}
 	m.container = proc.Adopt(int(st.Int("monitor.pid")), st.FD("monitor.pidfd"))
 	m.started = time.Unix(0, st.Int("monitor.started"))
 	m.timers = timers{

@@ -2,6 +2,7 @@ package oom
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -59,7 +60,7 @@ func mountedAt(mountinfo io.Reader, version int, path string) (string, error) {
 	r := bufio.NewReaderSize(mountinfo, 2048)
 	for {
 		line, err := r.ReadSlice('\n')
-		if len(line) > 0 && err == nil {
+		if err == nil && bytes.Contains(line, []byte(" - cgroup")) {
 			if d, r, ok := shows(string(line), version, path); ok && len(r) <= len(root) {
 				dir, root = d, r
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/containerd/console"
+	"golang.org/x/sys/unix"
 )
 
 // Terminal is the terminal of a person who attaches to a container.
@@ -17,12 +18,28 @@ func Person(fd int) (*Terminal, bool) {
 }
 
 // Raw passes every key on as it is, so that the container's terminal acts on
-// it. Output still gets carriage returns.
+// it, and shows output as it is: the container's terminal has added the carriage
+// returns, and full-screen programs mean a bare newline.
 func (t *Terminal) Raw() error {
-	if err := t.c.SetRaw(); err != nil {
+	err := t.c.SetRaw()
+	if err == nil {
+		// The package's raw mode leaves the processing of output on.
+		err = t.plainOutput()
+	}
+	if err != nil {
 		return fmt.Errorf("set terminal to raw mode: %w", err)
 	}
 	return nil
+}
+
+func (t *Terminal) plainOutput() error {
+	fd := int(t.c.Fd())
+	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	mode.Oflag &^= unix.OPOST
+	return unix.IoctlSetTermios(fd, unix.TCSETS, mode)
 }
 
 // Restore gives the terminal the settings that it had at Person.

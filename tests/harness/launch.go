@@ -276,7 +276,7 @@ func (m *Monitor) Created(t testing.TB) int {
 	t.Helper()
 	msg := m.Message(t)
 	if msg.Value <= 0 {
-		t.Fatalf("the sync pipe says %q; the monitor printed %q", msg.Raw, m.Output)
+		t.Fatalf("the sync pipe says %q; the launched process ended with %d", msg.Raw, m.Wait(t))
 	}
 	return msg.Value
 }

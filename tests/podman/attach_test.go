@@ -23,7 +23,8 @@ func testAttach(t *testing.T) {
 		})
 	}
 	writer := p.talk(t, "attach", name)
-	watcher := p.talk(t, "attach", "--no-stdin", name)
+	// Not --no-stdin: that closes the container's input at once.
+	watcher := p.talk(t, "attach", "--sig-proxy=false", name)
 	dying := p.talk(t, "attach", "--sig-proxy=false", name)
 	lazy := p.talk(t, "attach", "--sig-proxy=false", name)
 	attached(4)

@@ -71,7 +71,7 @@ func testUpgrade(t *testing.T) {
 			fmt.Sprintf("read go; seq %d; while read l; do echo \"got $l\"; done; exit 21", lines))
 		monitor := p.monitorOf(t, name)
 		started := harness.StatField(monitor, 22)
-		client, watcher := p.talk(t, "attach", name), p.talk(t, "attach", "--no-stdin", name)
+		client, watcher := p.talk(t, "attach", name), p.talk(t, "attach", "--sig-proxy=false", name)
 		session := p.talk(t, "exec", "-i", name, "cat")
 		session.send(t, "before\n")
 		session.expect(t, "before\n")

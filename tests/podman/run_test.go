@@ -108,7 +108,7 @@ func testExitCodes(t *testing.T) {
 		p.want(t, name, "{{.State.ExitCode}} {{.State.Status}}", fmt.Sprintf("%d exited", c.want))
 	}
 	// The texts that go with it come from the runtime by way of the monitor.
-	for path, text := range map[string]string{"/missing": "no such file or directory", "/refused": "ermission denied"} {
+	for path, text := range map[string]string{"/missing": "o such file or directory", "/refused": "ermission denied"} {
 		name := p.name(t)
 		if r := p.run(t, "run", "--name", name, image, path); !strings.Contains(r.stderr, text) {
 			t.Errorf("running %s: %+v, want %q", path, r, text)

@@ -1,0 +1,85 @@
+package inside
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// Two runtimes, in the files that CRI-O reads. monitor_cgroup "pod" because the
+// cgroup manager is cgroupfs; pids_limit -1 to be told of by nobody.
+const crioConf = `
+[crio]
+root = "DIR/storage"
+runroot = "DIR/runroot"
+storage_driver = "overlay"
+log_dir = "DIR/logs"
+version_file = "DIR/version"
+version_file_persist = "DIR/version-persist"
+clean_shutdown_file = "DIR/clean"
+internal_wipe = false
+[crio.api]
+listen = "DIR/crio.sock"
+stream_address = "127.0.0.1"
+stream_port = "0"
+[crio.runtime]
+default_runtime = "crun"
+cgroup_manager = "cgroupfs"
+container_exits_dir = "DIR/exits"
+container_attach_socket_dir = "DIR/socks"
+namespaces_dir = "DIR/ns"
+pinns_path = "/run/out/pinns"
+hooks_dir = []
+log_level = "info"
+pids_limit = -1
+[crio.runtime.runtimes.crun]
+runtime_path = "CRUN"
+runtime_root = "DIR/crun"
+monitor_path = "DIR/bin/conmon"
+monitor_cgroup = "pod"
+monitor_env = []
+[crio.runtime.runtimes.runc]
+runtime_path = "RUNC"
+runtime_root = "DIR/runc"
+monitor_path = "DIR/bin/conmon"
+monitor_cgroup = "pod"
+monitor_env = []
+[crio.image]
+pause_image = "PAUSE"
+pause_command = ""
+signature_policy = "DIR/etc/policy.json"
+[crio.network]
+network_dir = "DIR/cni"
+plugin_dirs = ["/usr/lib/cni"]
+[crio.nri]
+enable_nri = false
+`
+
+const registriesConf = `
+[[registry]]
+location = "REGISTRY"
+insecure = true
+`
+
+const storageConf = `
+[storage]
+driver = "overlay"
+graphroot = "DIR/storage"
+runroot = "DIR/runroot"
+`
+
+// configure writes CRI-O's files.
+func (e *engine) configure(t *testing.T) {
+	t.Helper()
+	for name, text := range map[string]string{
+		"etc/crio.conf": crioConf, "etc/registries.conf": registriesConf, "etc/storage.conf": storageConf,
+		"etc/policy.json":  `{"default": [{"type": "insecureAcceptAnything"}]}`,
+		"etc/crictl.yaml":  "runtime-endpoint: ENDPOINT\nimage-endpoint: ENDPOINT\ntimeout: 60\n",
+	} {
+		text = strings.NewReplacer("DIR", e.dir, "CRUN", lookPath(t, "crun"), "RUNC", lookPath(t, "runc"), "PAUSE", pauseImage,
+			"REGISTRY", registryAddr, "ENDPOINT", e.endpoint()).Replace(text)
+		if err := os.WriteFile(e.dir+"/"+name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
