@@ -15,7 +15,7 @@ DOCDIR ?= $(PREFIX)/share/doc/conmon
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 
 COMMIT  := $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -buildid= -X conmon/internal/version.Commit=$(COMMIT)
+LDFLAGS := -s -w -buildid= -X conmon/internal/version.Commit=$(COMMIT) -X conmon/internal/handoff.pile=,sbrk=1
 
 # The monitor's own packages run with the race detector. The tests of the
 # whole start real processes and gain nothing from it.
@@ -37,7 +37,7 @@ help: ## show this list
 
 # Static, without paths and build ids: the same commit gives the same bytes. The
 # commit comes from above, so that a source archive can be built like a clone.
-BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -overlay "$$(tools/overlay .build)" -ldflags '$(LDFLAGS)'
+BUILD = CGO_ENABLED=0 GOEXPERIMENT=norandomizedheapbase64 $(GO) build -trimpath -buildvcs=false -overlay "$$(tools/overlay .build)" -ldflags '$(LDFLAGS)'
 
 build: ## bin/conmon
 	@mkdir -p bin

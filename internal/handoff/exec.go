@@ -28,9 +28,18 @@ const (
 // was 330 kB for the 90 kB that a monitor allocates in its life. It allocates
 // next to nothing after its start, and what adds up is dealt with by
 // monitor.renewal. The collector is off, as there is nothing to collect.
+//
+// It is for a Go runtime that was built for it (tools/overlay tells why): the
+// Makefile sets pile, and a plain "go build" has an ordinary heap.
 var tuning = [...]string{
-	"GOMAXPROCS=1", "GOGC=off", "GODEBUG=sbrk=1,containermaxprocs=0,updatemaxprocs=0",
+	"GOMAXPROCS=1", "GOGC=off", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
 }
+
+// pile is set by the linker to what GODEBUG also needs: ",sbrk=1".
+var pile string
+
+// godebug is the variable that pile belongs to.
+const godebug = "GODEBUG="
 
 // Mode says why this image was started.
 type Mode int
@@ -154,7 +163,13 @@ func prepareEnv(env []string, variable string, fd int) []string {
 		}
 		out = append(out, kv)
 	}
-	return append(append(out, tuning[:]...), variable+"="+strconv.Itoa(fd))
+	for _, kv := range tuning {
+		if strings.HasPrefix(kv, godebug) {
+			kv += pile
+		}
+		out = append(out, kv)
+	}
+	return append(out, variable+"="+strconv.Itoa(fd))
 }
 
 // CallerEnv undoes StayingEnv: the environment as the engine gave it to us.

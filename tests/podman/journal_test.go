@@ -89,9 +89,6 @@ func testJournalFields(t *testing.T) {
 			t.Errorf("%q is marked as a piece", c.message)
 		}
 	}
-	if got := p.ok(t, "logs", tagged); got != "plain\nfour\n<9>nine\n" {
-		t.Errorf("podman logs: %q", got)
-	}
 	for _, e := range journalOf(t, plain, 5) {
 		if got := e.get("SYSLOG_IDENTIFIER"); got != plain || e.has("CONTAINER_TAG") && e.get("CONTAINER_TAG") != "" {
 			t.Errorf("without a tag: %v", e)

@@ -34,8 +34,9 @@ func (p podman) talker(t *testing.T, name string, burst int) int {
 }
 
 // accounted checks that the journal and the exit record of a talker together
-// explain every line.
-func (p podman) accounted(t *testing.T, name string, sent int) {
+// explain every line, but for at most inFlight that journald had accepted and
+// not read when its socket went: no sender hears of those.
+func (p podman) accounted(t *testing.T, name string, sent, inFlight int) {
 	t.Helper()
 	// The monitor has 2 s for its log at the end.
 	p.ok(t, "wait", name)
@@ -54,7 +55,7 @@ func (p podman) accounted(t *testing.T, name string, sent int) {
 		last = n
 	}
 	t.Logf("%d lines sent, %d in the journal; the monitor says %+v", sent, len(entries), record)
-	if record.LinesLogged != int64(len(entries)) || record.LinesLogged+record.LinesLost != int64(sent) {
+	if gone := int(record.LinesLogged) - len(entries); gone < 0 || gone > inFlight || record.LinesLogged+record.LinesLost != int64(sent) {
 		t.Errorf("%d lines sent, %d in the journal, but the monitor says %+v", sent, len(entries), record)
 	}
 	if last != sent {
@@ -86,7 +87,7 @@ func testJournalHangs(t *testing.T) {
 		if took := time.Since(began); took > 20*time.Second {
 			t.Errorf("the container took %v", took)
 		}
-		p.accounted(t, name, sent)
+		p.accounted(t, name, sent, 0)
 	}
 }
 
@@ -110,7 +111,7 @@ func testJournalRestarts(t *testing.T) {
 		systemctl("start", journaldUnits()[1:]...)
 		systemctl("start", journaldUnits()[0])
 		harness.WaitProcess(t, monitor)
-		p.accounted(t, name, sent)
+		p.accounted(t, name, sent, 3)
 	}
 	// An ordinary restart, as by an update, keeps the socket: nothing is lost.
 	name := p.name(t)
@@ -119,7 +120,7 @@ func testJournalRestarts(t *testing.T) {
 	pause(time.Second)
 	systemctl("restart", "systemd-journald.service")
 	harness.WaitProcess(t, monitor)
-	p.accounted(t, name, sent)
+	p.accounted(t, name, sent, 0)
 	if record := p.exitRecord(t, name); record.LinesLost != 0 {
 		t.Errorf("a restart of journald lost %d lines", record.LinesLost)
 	}

@@ -57,7 +57,7 @@ func testRootless(t *testing.T) {
 	s := p.talkOnTerminal(t, 24, 80, "run", "-it", "--name", name, image, "sh")
 	s.send(t, "stty size\r")
 	s.expect(t, "24 80\r\n")
-	s.send(t, "\x10\x11")
+	s.detach(t)
 	s.rest(t)
 	s.code(t)
 	s = p.talkOnTerminal(t, 33, 99, "attach", name)

@@ -171,6 +171,15 @@ func (s *session) send(t testing.TB, text string) {
 	}
 }
 
+// detach types the keys that end an attached session. Podman knows them only if
+// it reads each by itself, as a person types them.
+func (s *session) detach(t testing.TB) {
+	t.Helper()
+	s.send(t, "\x10")
+	pause(100 * time.Millisecond)
+	s.send(t, "\x11")
+}
+
 // code waits for podman's end and returns its exit status.
 func (s *session) code(t testing.TB) int {
 	t.Helper()

@@ -41,11 +41,10 @@ func testTerminal(t *testing.T) {
 func testDetachKeys(t *testing.T) {
 	p := root()
 	name := p.name(t)
-	const keys = "\x10\x11" // ctrl-p, ctrl-q
 	s := p.talkOnTerminal(t, 24, 80, "run", "-it", "--name", name, image, "sh")
 	s.send(t, "x=kept; echo fi''rst\r")
 	s.expect(t, "first\r\n")
-	s.send(t, keys)
+	s.detach(t)
 	s.rest(t)
 	if code := s.code(t); code != 0 {
 		t.Fatalf("detaching: status %d", code)
@@ -56,7 +55,7 @@ func testDetachKeys(t *testing.T) {
 		s.send(t, "echo still $x; stty size\r")
 		s.expect(t, "still kept\r\n")
 		s.expect(t, "30 90\r\n")
-		s.send(t, keys)
+		s.detach(t)
 		s.rest(t)
 		s.code(t)
 		p.want(t, name, "{{.State.Status}}", "running")

@@ -48,6 +48,7 @@ monitor_env = []
 pause_image = "PAUSE"
 pause_command = ""
 signature_policy = "DIR/etc/policy.json"
+signature_policy_dir = "DIR/policies"
 [crio.network]
 network_dir = "DIR/cni"
 plugin_dirs = ["/usr/lib/cni"]
@@ -73,8 +74,8 @@ func (e *engine) configure(t *testing.T) {
 	t.Helper()
 	for name, text := range map[string]string{
 		"etc/crio.conf": crioConf, "etc/registries.conf": registriesConf, "etc/storage.conf": storageConf,
-		"etc/policy.json":  `{"default": [{"type": "insecureAcceptAnything"}]}`,
-		"etc/crictl.yaml":  "runtime-endpoint: ENDPOINT\nimage-endpoint: ENDPOINT\ntimeout: 60\n",
+		"etc/policy.json": `{"default": [{"type": "insecureAcceptAnything"}]}`,
+		"etc/crictl.yaml": "runtime-endpoint: ENDPOINT\nimage-endpoint: ENDPOINT\ntimeout: 60\n",
 	} {
 		text = strings.NewReplacer("DIR", e.dir, "CRUN", lookPath(t, "crun"), "RUNC", lookPath(t, "runc"), "PAUSE", pauseImage,
 			"REGISTRY", registryAddr, "ENDPOINT", e.endpoint()).Replace(text)

@@ -29,6 +29,7 @@ type engine struct {
 	temp    string // CRI-O's own TMPDIR
 
 	daemon    *exec.Cmd
+	daemonEnd chan struct{} // closed when it has ended
 	daemonLog *os.File
 	conn      *grpc.ClientConn
 	before    map[int]bool // processes that were there before CRI-O
@@ -114,7 +115,12 @@ func (e *engine) startDaemon(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	e.daemon = cmd
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	e.daemon, e.daemonEnd = cmd, ended
 	conn, err := grpc.NewClient(e.endpoint(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20), grpc.WaitForReady(true)))
 	if err != nil {
@@ -123,6 +129,13 @@ func (e *engine) startDaemon(t *testing.T) {
 	e.conn = conn
 	ctx, stop := context.WithTimeout(t.Context(), harness.Patience)
 	defer stop()
+	go func() {
+		select {
+		case <-ended: // no use in waiting any longer
+			stop()
+		case <-ctx.Done():
+		}
+	}()
 	if _, err := e.runtime().Version(ctx, &cri.VersionRequest{}); err != nil {
 		t.Fatalf("CRI-O does not answer: %v\n%s", err, e.daemonTail())
 	}
@@ -134,7 +147,7 @@ func (e *engine) killDaemon(t *testing.T) {
 	if err := e.daemon.Process.Kill(); err != nil {
 		t.Errorf("killing CRI-O: %v\n%s", err, e.daemonTail())
 	}
-	_ = e.daemon.Wait()
+	<-e.daemonEnd
 	e.conn.Close()
 }
 
