@@ -13,9 +13,9 @@ import (
 	"conmon/tests/harness"
 )
 
-// commit is what the binaries built here say that they are built from: their
+// testCommit is what the binaries built here say that they are built from: their
 // sources are a copy without a repository.
-const commit = "COMMIT=0123456789abcdef"
+const testCommit = "COMMIT=0123456789abcdef"
 
 // sources returns a copy of the sources, to be built in without disturbing the
 // binaries under test.
@@ -23,12 +23,12 @@ func sources(t *testing.T) string {
 	t.Helper()
 	harness.NeedTool(t, "go")
 	dir := t.TempDir()
-	run(t, harness.Repo(), "sh", "-c", `tar -c --exclude=./bin --exclude=./.build --exclude=./.git . | tar -x -C "$1"`, "sh", dir)
+	mustRun(t, harness.Repo(), "sh", "-c", `tar -c --exclude=./bin --exclude=./.build --exclude=./.git . | tar -x -C "$1"`, "sh", dir)
 	return dir
 }
 
-// run runs a command that has to succeed and returns what it printed.
-func run(t *testing.T, dir string, argv ...string) string {
+// mustRun runs a command that has to succeed and returns what it printed.
+func mustRun(t *testing.T, dir string, argv ...string) string {
 	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = dir
@@ -39,9 +39,9 @@ func run(t *testing.T, dir string, argv ...string) string {
 	return string(out)
 }
 
-// files returns the paths of what lies below dir, without directories, as seen
+// filesBelow returns the paths of what lies below dir, without directories, as seen
 // from there.
-func files(t *testing.T, dir string) []string {
+func filesBelow(t *testing.T, dir string) []string {
 	t.Helper()
 	var found []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -56,7 +56,7 @@ func files(t *testing.T, dir string) []string {
 	return found
 }
 
-func contains(t *testing.T, have []string, want ...string) {
+func wantAll(t *testing.T, have []string, want ...string) {
 	t.Helper()
 	for _, w := range want {
 		if !slices.Contains(have, w) {
@@ -68,19 +68,19 @@ func contains(t *testing.T, have []string, want ...string) {
 func TestInstall(t *testing.T) {
 	harness.NeedOurs(t)
 	src, root := sources(t), t.TempDir()
-	run(t, src, "make", "install", "podman", "crio", commit, "DESTDIR="+root, "PREFIX=/opt/it")
-	contains(t, files(t, root),
+	mustRun(t, src, "make", "install", "podman", "crio", testCommit, "DESTDIR="+root, "PREFIX=/opt/it")
+	wantAll(t, filesBelow(t, root),
 		"/opt/it/bin/conmon", "/opt/it/share/man/man1/conmon.1", "/opt/it/share/bash-completion/completions/conmon",
 		"/opt/it/share/zsh/site-functions/_conmon", "/opt/it/share/fish/vendor_completions.d/conmon.fish",
 		"/opt/it/share/doc/conmon/README.md", "/opt/it/share/doc/conmon/LICENSE", "/opt/it/share/doc/conmon/docs/exit.json.md",
 		"/usr/libexec/podman/conmon", "/usr/local/bin/conmon")
-	version := run(t, root, root+"/opt/it/bin/conmon", "--version")
+	version := mustRun(t, root, root+"/opt/it/bin/conmon", "--version")
 	if !strings.HasPrefix(version, "conmon version 2.") || !strings.Contains(version, "commit: 0123456789abcdef") {
 		t.Errorf("version %q", version)
 	}
-	run(t, src, "bash", "-n", root+"/opt/it/share/bash-completion/completions/conmon")
-	run(t, src, "make", "uninstall", "DESTDIR="+root, "PREFIX=/opt/it")
-	if left := files(t, root+"/opt"); len(left) > 0 {
+	mustRun(t, src, "bash", "-n", root+"/opt/it/share/bash-completion/completions/conmon")
+	mustRun(t, src, "make", "uninstall", "DESTDIR="+root, "PREFIX=/opt/it")
+	if left := filesBelow(t, root+"/opt"); len(left) > 0 {
 		t.Errorf("uninstall leaves %q", left)
 	}
 }
@@ -114,8 +114,8 @@ func TestManualPage(t *testing.T) {
 func TestReproducible(t *testing.T) {
 	harness.NeedOurs(t)
 	src := sources(t)
-	run(t, src, "make", "repro", commit)
-	run(t, src, "make", "cross", commit)
+	mustRun(t, src, "make", "repro", testCommit)
+	mustRun(t, src, "make", "cross", testCommit)
 	same := func(a, b string) bool {
 		x, errX := os.ReadFile(a)
 		y, errY := os.ReadFile(b)
@@ -127,7 +127,7 @@ func TestReproducible(t *testing.T) {
 			t.Errorf("%s: not a program for it (%v)", arch, err)
 		}
 	}
-	if goarch := strings.TrimSpace(run(t, src, "go", "env", "GOARCH")); !same(src+"/bin/conmon", src+"/bin/conmon-"+goarch) {
+	if goarch := strings.TrimSpace(mustRun(t, src, "go", "env", "GOARCH")); !same(src+"/bin/conmon", src+"/bin/conmon-"+goarch) {
 		t.Error("make cross and make build differ")
 	}
 }
@@ -140,7 +140,7 @@ func TestDebianPackage(t *testing.T) {
 	harness.NeedTool(t, "dpkg-deb")
 	src := sources(t)
 	build := func() (path, text string) {
-		out := strings.Fields(run(t, src, "make", "deb", commit))
+		out := strings.Fields(mustRun(t, src, "make", "deb", testCommit))
 		path = src + "/" + out[len(out)-1]
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -154,18 +154,18 @@ func TestDebianPackage(t *testing.T) {
 	}
 	root := dpkgRoot(t)
 	dpkg := func(args ...string) string {
-		return run(t, "/", append([]string{"dpkg", "--root=" + root, "--no-triggers", "--log=/dev/null"}, args...)...)
+		return mustRun(t, "/", append([]string{"dpkg", "--root=" + root, "--no-triggers", "--log=/dev/null"}, args...)...)
 	}
 	dpkg("-i", fakePackage(t, "conmon", "2.1.6+ds1-1", ""), fakePackage(t, "podman", "4.3.1", "Depends: conmon (>= 2.0.18~)\n"))
-	before := files(t, root+"/usr")
+	before := filesBelow(t, root+"/usr")
 
 	dpkg("-i", ours)
 	status := dpkg("-l")
 	if !strings.Contains(status, "ii  conmon-go") || strings.Contains(status, "ii  conmon ") || !strings.Contains(status, "ii  podman") {
 		t.Errorf("after the installation:\n%s", status)
 	}
-	contains(t, files(t, root+"/usr"), "/bin/conmon", "/share/man/man1/conmon.1.gz", "/share/doc/conmon-go/copyright")
-	if version := run(t, "/", root+"/usr/bin/conmon", "--version"); !strings.Contains(version, "0123456789abcdef") {
+	wantAll(t, filesBelow(t, root+"/usr"), "/bin/conmon", "/share/man/man1/conmon.1.gz", "/share/doc/conmon-go/copyright")
+	if version := mustRun(t, "/", root+"/usr/bin/conmon", "--version"); !strings.Contains(version, "0123456789abcdef") {
 		t.Errorf("the installed program says %q", version)
 	}
 	if out := dpkg("--verify", "conmon-go"); out != "" {
@@ -174,7 +174,7 @@ func TestDebianPackage(t *testing.T) {
 	// Back: Debian's own takes our place.
 	dpkg("--force-depends", "--purge", "conmon-go")
 	dpkg("-i", fakePackage(t, "conmon", "2.1.6+ds1-1", ""))
-	if after := files(t, root+"/usr"); !slices.Equal(before, after) {
+	if after := filesBelow(t, root+"/usr"); !slices.Equal(before, after) {
 		t.Errorf("before there was %q, now there is %q", before, after)
 	}
 }
@@ -208,6 +208,6 @@ func fakePackage(t *testing.T, name, version, fields string) string {
 			t.Fatal(err)
 		}
 	}
-	run(t, dir, "dpkg-deb", "--root-owner-group", "--build", "stage", name+".deb")
+	mustRun(t, dir, "dpkg-deb", "--root-owner-group", "--build", "stage", name+".deb")
 	return dir + "/" + name + ".deb"
 }

@@ -139,10 +139,11 @@ func (m *Monitor) turn() {
 	if len(events) > 0 {
 		m.timers.trim = now + idleAfter
 	}
-	m.countTurn()
+	// First: a renewal would forget that the new program is ready.
 	if m.up.ready {
 		m.carryOut()
 	}
+	m.countTurn()
 }
 
 func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {

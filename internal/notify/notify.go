@@ -64,11 +64,33 @@ func (r *Relay) open(bundle string) (err error) {
 	if err := unix.Bind(r.in, &unix.SockaddrUnix{Name: path}); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}
-	// Any user of the container may write to it.
-	if err := unix.Chmod(path, 0o777); err != nil {
-		return fmt.Errorf("chmod: %w", err)
+	if err := r.openToAll(); err != nil {
+		return err
 	}
 	return r.watch()
+}
+
+// openToAll lets any user of the container write to the socket. The directory
+// is the container's too, which might put a link to somebody else's file in the
+// socket's place: a descriptor of what lies there tells, and cannot be exchanged.
+func (r *Relay) openToAll() error {
+	fd, err := unix.Openat(r.dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer unix.Close(fd)
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return fmt.Errorf("%s is not the socket that was made", name)
+	}
+	// fchmod takes no such descriptor; its name in /proc leads to the same file.
+	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), 0o777); err != nil {
+		return fmt.Errorf("chmod: %w", err)
+	}
+	return nil
 }
 
 func (r *Relay) watch() error {

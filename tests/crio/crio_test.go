@@ -44,7 +44,7 @@ func TestCRIO(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer stop()
 	cmd := exec.CommandContext(ctx, filepath.Join(harness.Repo(), "tests/lib/in-uml"),
-		"/run/out/inside.test", "-test.v=test2json", "-test.run=^TestInside$/"+os.Getenv("CONMON_CRIO_RUN"), "-test.timeout=14m")
+		"/run/out/inside.test", "-test.v=test2json", "-test.run=^TestInside$/^("+os.Getenv("CONMON_CRIO_RUN")+")", "-test.timeout=14m")
 	// in-uml stops its machine when it is told to, not when it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

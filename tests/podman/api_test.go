@@ -62,9 +62,11 @@ func testAPI(t *testing.T) {
 	if got := waiting.rest(t); got != "8\n" {
 		t.Errorf("remote wait: %q", got)
 	}
-	follower.rest(t)
-	if code := writer.code(t); code != 8 {
-		t.Errorf("remote attach: status %d", code)
+	for _, s := range []*session{follower, writer} {
+		s.rest(t)
+		if code := s.code(t); code != 0 {
+			t.Errorf("%s: status %d, %q", brief(s.cmd), code, s.seen.String())
+		}
 	}
 
 	s := p.talkOnTerminal(t, 26, 82, "run", "-it", "--rm", "--name", p.name(t), image, "sh")

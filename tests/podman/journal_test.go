@@ -42,9 +42,7 @@ func (e entry) String() string { return fmt.Sprint(map[string]any(e)) }
 // n.
 func journalOf(t testing.TB, name string, n int) []entry {
 	t.Helper()
-	if r := finish(t, exec.Command("journalctl", "--sync")); r.code != 0 {
-		t.Fatalf("journalctl --sync: %+v", r)
-	}
+	syncJournal(t)
 	// Podman's events have the container's name in the same field; only the
 	// monitor's entries have the full id.
 	r := finish(t, exec.Command("journalctl", "-q", "-a", "-o", "json", "_COMM=conmon", "CONTAINER_NAME="+name))
@@ -62,6 +60,14 @@ func journalOf(t testing.TB, name string, n int) []entry {
 		t.Fatalf("%d entries of %s, want %d: %s", len(entries), name, n, r.stderr)
 	}
 	return entries
+}
+
+// syncJournal waits until journald has written what it has been sent.
+func syncJournal(t testing.TB) {
+	t.Helper()
+	if r := finish(t, exec.Command("journalctl", "--sync")); r.code != 0 {
+		t.Fatalf("journalctl --sync: %+v", r)
+	}
 }
 
 func testJournalFields(t *testing.T) {
@@ -93,6 +99,24 @@ func testJournalFields(t *testing.T) {
 		if got := e.get("SYSLOG_IDENTIFIER"); got != plain || e.has("CONTAINER_TAG") && e.get("CONTAINER_TAG") != "" {
 			t.Errorf("without a tag: %v", e)
 		}
+	}
+}
+
+// testJournalFlood prints faster than journald reads, which loses nothing: only a
+// journald that does not read at all may cost lines.
+func testJournalFlood(t *testing.T) {
+	p := root()
+	name := p.name(t)
+	const lines = 50_000
+	p.ok(t, "run", "-d", "--log-driver", "journald", "--name", name, image, "seq", fmt.Sprint(lines))
+	p.ok(t, "wait", name)
+	syncJournal(t)
+	var want strings.Builder
+	for i := range lines {
+		fmt.Fprintln(&want, i+1)
+	}
+	if got := p.run(t, "logs", name).stdout; got != want.String() {
+		t.Errorf("of %d lines podman logs has %d", lines, strings.Count(got, "\n"))
 	}
 }
 

@@ -115,6 +115,9 @@ func testAtOnce(t *testing.T) {
 		if got := p.ok(t, "wait", name); got != fmt.Sprint(i) {
 			t.Errorf("detached container %d: status %s", i, got)
 		}
+	}
+	syncJournal(t)
+	for i, name := range names {
 		if got := p.run(t, "logs", name).stdout; strings.Count(got, "\n") != 100*i {
 			t.Errorf("detached container %d: %d lines in the log", i, strings.Count(got, "\n"))
 		}

@@ -177,6 +177,7 @@ func TestPodman(t *testing.T) {
 		{"log size", testLogSize},
 		{"log drivers without a log", testNoLog},
 		{"journal fields", testJournalFields},
+		{"journal of a flood", testJournalFlood},
 		{"journal entries of any size", testJournalSizes},
 		{"journald hangs", testJournalHangs},
 		{"journald restarts", testJournalRestarts},

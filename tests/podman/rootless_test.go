@@ -2,6 +2,7 @@ package podman
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -20,7 +21,10 @@ func testRootless(t *testing.T) {
 			t.Fatalf("%s: %+v", args, r)
 		}
 	}
-	harness.WaitFile(t, fmt.Sprintf("/run/user/%d/bus", userID))
+	harness.Eventually(t, "the user's systemd is there", func() bool {
+		_, err := os.Stat(fmt.Sprintf("/run/user/%d/bus", userID))
+		return err == nil
+	})
 	p := podman{rootless: true}
 	if err := p.importImage(); err != nil {
 		t.Fatal(err)

@@ -175,7 +175,9 @@ func testHealthcheck(t *testing.T) {
 	if r := p.run(t, "healthcheck", "run", name); r.code != 1 {
 		t.Errorf("healthcheck run: %+v", r)
 	}
-	timers := func() string { return finish(t, exec.Command("systemctl", "list-units", "--type=timer", "--no-legend")).stdout }
+	timers := func() string {
+		return finish(t, exec.Command("systemctl", "list-units", "--type=timer", "--no-legend")).stdout
+	}
 	if !strings.Contains(timers(), id) {
 		t.Errorf("no timer of the healthcheck: %s", timers())
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,9 +35,9 @@ func (e *engine) crictl(t *testing.T, args ...string) string {
 }
 
 // jsonFile writes what crictl reads: the CRI's messages as JSON.
-func (e *engine) jsonFile(t *testing.T, v any) string {
+func jsonFile(t *testing.T, name string, v any) string {
 	t.Helper()
-	path := fmt.Sprintf("%s/%T.json", t.TempDir(), v)
+	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, jsonBytes(t, v), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func (e *engine) jsonFile(t *testing.T, v any) string {
 func testCrictl(t *testing.T, e *engine) {
 	p := &pod{e: e, config: e.podConfig(cri.NamespaceMode_POD)}
 	config := p.containerConfig(spec{script: "echo out; echo err >&2; read line; echo got $line; exit 3", stdin: true, stdinOnce: true})
-	podFile, containerFile := e.jsonFile(t, p.config), e.jsonFile(t, config)
+	podFile, containerFile := jsonFile(t, "pod.json", p.config), jsonFile(t, "container.json", config)
 
 	p.id = e.crictl(t, "runp", podFile)
 	t.Cleanup(func() { p.remove(t) })

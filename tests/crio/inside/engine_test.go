@@ -44,7 +44,7 @@ func newEngine(t *testing.T) *engine {
 		dir: dir, sockets: dir + "/socks", exits: dir + "/exits", bundles: dir + "/runroot/overlay-containers", logs: dir + "/logs",
 		monitor: dir + "/bin/conmon", temp: dir + "/tmp", before: processes(),
 	}
-	for _, d := range []string{e.sockets, e.exits, e.logs, e.temp, dir + "/bin", dir + "/etc"} {
+	for _, d := range []string{e.sockets, e.exits, e.logs, e.temp, dir + "/bin", dir + "/etc", dir + "/big"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +110,8 @@ func (e *engine) startDaemon(t *testing.T) {
 	cmd.Stdout, cmd.Stderr = e.daemonLog, e.daemonLog
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=/root", "TMPDIR=" + e.temp,
-		"CONTAINERS_REGISTRIES_CONF=" + e.dir + "/etc/registries.conf", "CONTAINERS_STORAGE_CONF=" + e.dir + "/etc/storage.conf",
+		"CONTAINER_REGISTRIES_CONF=" + e.dir + "/etc/registries.conf", "CONTAINER_REGISTRIES_CONF_DIR=" + e.dir + "/etc/none",
+		"CONTAINERS_STORAGE_CONF=" + e.dir + "/etc/storage.conf",
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

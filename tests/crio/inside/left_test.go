@@ -48,7 +48,11 @@ func (e *engine) leftOvers() []string {
 	}
 	for _, p := range places {
 		found, _ := filepath.Glob(p)
-		left = append(left, found...)
+		for _, f := range found {
+			if filepath.Base(f) != "exec-pid-dir" { // CRI-O's own
+				left = append(left, f)
+			}
+		}
 	}
 	slices.Sort(left)
 	return left
