@@ -13,6 +13,7 @@ import (
 )
 
 func TestBadFlags(t *testing.T) {
+	harness.NeedOurs(t) // the peer's prefixes are older
 	dir := t.TempDir()
 	good := []string{"-c", "abcdefabcdefabcd", "-u", "abcdefabcdefabcd", "-r", "/bin/true", "-b", dir, "-l", "k8s-file:" + dir + "/log"}
 	with := func(args ...string) []string { return append(slices.Clone(good), args...) }
@@ -57,15 +58,8 @@ func TestBadFlags(t *testing.T) {
 		{"malformed size", with("--log-max-line", "many"), "log-max-line"},
 		{"malformed duration", with("--log-flush-interval", "soon"), "log-flush-interval"},
 	}
-	ours := []string{ // what the peer does not have
-		"empty log path", "label without value", "label in lower case", "label without journald", "tag without journald", "negative backups",
-		"no backups", "malformed size", "malformed duration", "no file", "runtime not executable", "log level", "huge number",
-	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if slices.Contains(ours, c.name) {
-				harness.NeedOurs(t)
-			}
 			status, stdout, stderr := harness.Command(t, dir, nil, c.args...)
 			if status != 1 || !strings.Contains(stderr, c.text) || stdout != "" {
 				t.Errorf("exit status %d, standard output %q, standard error %q", status, stdout, stderr)
@@ -113,6 +107,7 @@ func failure(t *testing.T, l harness.Launch) harness.Message {
 }
 
 func TestRuntimeFails(t *testing.T) {
+	harness.NeedOurs(t)
 	long := strings.Repeat("0123456789", 1000)
 	cases := []struct {
 		name     string
@@ -128,10 +123,11 @@ func TestRuntimeFails(t *testing.T) {
 		{"leaving an empty pid file", []string{"FAKE_MODE=emptypidfile"}, false, ""},
 		{"leaving a malformed pid file", []string{"FAKE_MODE=badpidfile"}, false, ""},
 		{"without a terminal", []string{"FAKE_MODE=emptypidfile"}, true, "Runtime did not set up terminal"},
+		{"without a terminal or a word", []string{"FAKE_MODE=fail"}, true, "Runtime did not set up terminal"},
+		{"without a terminal, with a message", []string{"FAKE_MODE=fail", "FAKE_MESSAGE=why"}, true, "why"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			harness.NeedOurs(t)
 			spec := harness.Shell("exit 0")
 			spec.Terminal = c.terminal
 			b := harness.NewBundle(t, harness.FakeRuntime(), spec)
@@ -206,6 +202,7 @@ func TestRuntimeKilled(t *testing.T) {
 
 // The runtime dies with the monitor.
 func TestMonitorKilledWhileCreating(t *testing.T) {
+	harness.NeedOurs(t)
 	b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("exit 0"))
 	b.Untidy()
 	m := harness.Launch{Bundle: b, Env: []string{"FAKE_MODE=hang"}}.Run(t)
@@ -216,6 +213,7 @@ func TestMonitorKilledWhileCreating(t *testing.T) {
 }
 
 func TestEngineGone(t *testing.T) {
+	harness.NeedOurs(t)
 	harness.EachRuntime(t, func(t *testing.T, r harness.Runtime) {
 		b := harness.NewBundle(t, r, harness.Shell("echo hello; exit 5"))
 		m := harness.Launch{Bundle: b, HoldStart: true}.Run(t)
@@ -231,77 +229,6 @@ func TestEngineGone(t *testing.T) {
 			t.Errorf("exit status %d", status)
 		}
 	})
-}
-
-// tmpfs mounts a small file system on a new directory.
-func tmpfs(t *testing.T, size string) string {
-	t.Helper()
-	harness.NeedRoot(t)
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Fatalf("mounting a tmpfs: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
-}
-
-// fill leaves no room on the file system of dir.
-func fill(t *testing.T, dir string) {
-	t.Helper()
-	f, err := os.Create(dir + "/filler")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	block := make([]byte, 4096)
-	for {
-		if _, err := f.Write(block); err != nil {
-			return
-		}
-	}
-}
-
-// With no room in the one place the status is in the other.
-func TestFullDiskAtExit(t *testing.T) {
-	harness.NeedOurs(t)
-	for _, full := range []string{"exit", "persist"} {
-		t.Run(full, func(t *testing.T) {
-			dir := tmpfs(t, "64k,nr_inodes=3")
-			fill(t, dir)
-			if err := os.WriteFile(dir+"/last", nil, 0o600); err == nil {
-				t.Log("one more inode than expected")
-			}
-			b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("exit 6"))
-			args := []string{"--exit-dir", dir}
-			left := b.Persist + "/exit"
-			if full == "persist" {
-				args = []string{"--persist-dir", dir}
-				left = b.ExitDir + "/" + b.ID
-			}
-			m := b.Run(t, harness.Launch{Args: args})
-			harness.WaitFile(t, left)
-			if status := harness.ReadNumber(t, left); status != 6 {
-				t.Errorf("exit status %d", status)
-			}
-			m.Gone(t)
-		})
-	}
-}
-
-// A full log device stops neither the container nor its end.
-func TestFullDiskLog(t *testing.T) {
-	harness.NeedOurs(t)
-	dir := tmpfs(t, "64k")
-	b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("yes 0123456789 | head -c 1000000; exit 7"))
-	m := b.Run(t, harness.Launch{Log: []string{"k8s-file:" + dir + "/log"}})
-	if status := m.Finish(t); status != 7 {
-		t.Errorf("exit status %d", status)
-	}
-	for _, r := range harness.ReadLog(t, dir+"/log") { // whole records only
-		if r.Text != "0123456789" {
-			t.Fatalf("record %v", r)
-		}
-	}
 }
 
 // Opening a fifo nobody reads must not make the engine wait.

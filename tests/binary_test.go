@@ -89,3 +89,39 @@ func TestBinaryNoexec(t *testing.T) {
 		t.Errorf("exit status %d", status)
 	}
 }
+
+// An administrator goes back to conmon: new containers get it, and the running
+// one keeps its monitor, which refuses to become a program that could not take
+// over.
+func TestRollback(t *testing.T) {
+	harness.NeedOurs(t)
+	peer := harness.NeedTool(t, "/usr/bin/conmon")
+	harness.EachRuntime(t, func(t *testing.T, r harness.Runtime) {
+		spec := harness.Shell("trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done")
+		b := harness.NewBundle(t, r, spec)
+		path := installed(t, b.Base)
+		m := b.Run(t, harness.Launch{Engine: harness.CRIO})
+		m.WaitLog(t, "up")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		copyProgram(t, peer, path)
+		if _, err := client.Upgrade(b.Dir, ""); err == nil || !strings.Contains(err.Error(), "can take over") {
+			t.Errorf("upgrade: %v", err)
+		}
+
+		next := harness.NewBundle(t, r, spec)
+		next.Untidy() // it leaves its link
+		n := next.Run(t, harness.Launch{Engine: harness.CRIO})
+		n.WaitLog(t, "up")
+		for _, c := range []struct {
+			bundle  *harness.Bundle
+			monitor *harness.Monitor
+		}{{b, m}, {next, n}} {
+			c.bundle.Kill(t, "TERM")
+			if status := c.monitor.Finish(t); status != 7 {
+				t.Errorf("exit status %d", status)
+			}
+		}
+	})
+}

@@ -65,8 +65,9 @@ func TestUnhandledSignal(t *testing.T) {
 		signal string
 		status int
 	}{{"TERM", 143}, {"ABRT", 134}, {"SEGV", 139}, {"INT", 130}} {
-		b := harness.NewBundle(t, harness.FakeRuntime(), harness.Spec{Args: []string{"sleep", "100"}})
+		b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("echo up; exec sleep 100"))
 		m := b.Run(t, harness.Launch{})
+		m.WaitLog(t, "up")
 		b.Kill(t, c.signal)
 		if status := m.Finish(t); status != c.status {
 			t.Errorf("SIG%s: exit status %d, want %d", c.signal, status, c.status)

@@ -72,23 +72,23 @@ func create(t *testing.T, b *harness.Bundle, l harness.Launch) *harness.Monitor 
 	return m
 }
 
-// digest is the length and the checksum of a stream.
-type digest struct {
+// checksum is the length and the checksum of a stream.
+type checksum struct {
 	n   int64
 	sum string
 }
 
-func (d digest) String() string { return fmt.Sprintf("%d bytes, %.12s", d.n, d.sum) }
+func (d checksum) String() string { return fmt.Sprintf("%d bytes, %.12s", d.n, d.sum) }
 
-// sampleDigest is the digest of the first n bytes of the sample.
-func sampleDigest(seed uint64, n int64) digest {
+// sampleSum is the checksum of the first n bytes of the sample.
+func sampleSum(seed uint64, n int64) checksum {
 	h := sha256.New()
 	_, _ = io.CopyN(h, sample.New(seed), n)
-	return digest{n, fmt.Sprintf("%x", h.Sum(nil))}
+	return checksum{n, fmt.Sprintf("%x", h.Sum(nil))}
 }
 
 // told finds "NAME LENGTH SUM" in what the payload printed.
-func told(t *testing.T, text, name string) (d digest) {
+func told(t *testing.T, text, name string) (d checksum) {
 	t.Helper()
 	_, rest, _ := strings.Cut("\n"+text, "\n"+name+" ")
 	if _, err := fmt.Sscanf(rest, "%d %s", &d.n, &d.sum); err != nil {
@@ -97,16 +97,16 @@ func told(t *testing.T, text, name string) (d digest) {
 	return d
 }
 
-// logDigest is the digest of the standard output in log files, given in the
+// logSum is the checksum of the standard output in log files, given in the
 // order of their records, and the standard error itself.
-func logDigest(t *testing.T, paths ...string) (stdout digest, stderr string) {
+func logSum(t *testing.T, paths ...string) (stdout checksum, stderr string) {
 	t.Helper()
 	h, errs := sha256.New(), new(strings.Builder)
 	n := new(counter)
 	if err := harness.Reassemble(io.MultiWriter(h, n), errs, paths...); err != nil {
 		t.Fatal(err)
 	}
-	return digest{int64(*n), fmt.Sprintf("%x", h.Sum(nil))}, errs.String()
+	return checksum{int64(*n), fmt.Sprintf("%x", h.Sum(nil))}, errs.String()
 }
 
 type counter int64
@@ -120,7 +120,7 @@ func (c *counter) Write(p []byte) (int, error) {
 type tap struct {
 	client *harness.Client
 	done   chan struct{}
-	stdout digest
+	stdout checksum
 	stderr strings.Builder
 	err    error
 }

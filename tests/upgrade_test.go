@@ -57,9 +57,9 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		if identity(pid) != born && identity(pid) != "" {
 			t.Error("the monitor's start time has changed")
 		}
-		logged, errs := logDigest(t, backups(m.LogPath)...)
+		logged, errs := logSum(t, backups(m.LogPath)...)
 		want := told(t, errs, "stdout")
-		for name, got := range map[string]digest{"log": logged, "first client": taps[0].stdout, "second client": taps[1].stdout} {
+		for name, got := range map[string]checksum{"log": logged, "first client": taps[0].stdout, "second client": taps[1].stdout} {
 			if got != want {
 				t.Errorf("%s: %v, want %v", name, got, want)
 			}
@@ -104,7 +104,7 @@ func upgradeMany(m *harness.Monitor, pid, count int) error {
 }
 
 // typeUntil sends the sample until something arrives at stop.
-func typeUntil(t *testing.T, c *harness.Client, stop <-chan error) digest {
+func typeUntil(t *testing.T, c *harness.Client, stop <-chan error) checksum {
 	t.Helper()
 	lines, h, buf, n := sample.New(99), sha256.New(), make([]byte, 20_000), int64(0)
 	for {
@@ -113,7 +113,7 @@ func typeUntil(t *testing.T, c *harness.Client, stop <-chan error) digest {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return digest{n, fmt.Sprintf("%x", h.Sum(nil))}
+			return checksum{n, fmt.Sprintf("%x", h.Sum(nil))}
 		case <-time.After(time.Millisecond): // a typist's pace: up to 20 MB/s
 		}
 		_, _ = lines.Read(buf)

@@ -1,3 +1,10 @@
+// The launching image lives for a millisecond: what the processor quota of its
+// cgroup is, and whether that changes, is none of its concern, and takes longer
+// to find out than a command line takes to understand.
+
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command conmon is a container monitor: it starts an OCI runtime and stays with
 // the container until its end is recorded.
 package main
@@ -9,11 +16,11 @@ import (
 	"conmon/internal/launch"
 	"conmon/internal/logging"
 	"conmon/internal/logging/compress"
-	// The monitor itself never gets as far as main: see the package.
-	_ "conmon/internal/stay"
+	"conmon/internal/stay"
 )
 
 func main() {
+	stay.Run() // does not return in the monitor itself
 	args := os.Args[1:]
 	if method := os.Getenv(logging.CompressEnv); method != "" {
 		// The helper that a monitor starts to compress a log it has rotated away.

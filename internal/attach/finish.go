@@ -6,13 +6,21 @@ import (
 	"conmon/internal/clock"
 )
 
+// Welcome accepts everybody who is about to connect. Called before the last
+// output is read, it makes sure that who connected in time gets that.
+func (s *Server) Welcome() {
+	if s.end.fd >= 0 {
+		s.accept(connectionQueue)
+	}
+}
+
 // EndOutput gives every client what is left of the output and then end of file.
 // It waits for clients that lag until limit; clients that were about to connect
 // count as connected. Those who lag even then stay, for another EndOutput or
 // Close, unless their policy is to be disconnected. The socket stays until
 // CloseDoor.
 func (s *Server) EndOutput(limit clock.Mono) {
-	s.accept(connectionQueue)
+	s.Welcome()
 	s.ended = true
 	for s.waitForLaggards(limit) {
 	}
@@ -79,9 +87,10 @@ func (s *Server) waitForLaggards(limit clock.Mono) bool {
 // get end of file.
 func (s *Server) CloseDoor() {
 	s.ended = true
+	s.Welcome()
 	if s.end.fd >= 0 {
-		s.accept(connectionQueue)
 		s.w.Remove(s.end.fd)
+		s.acceptAt = 0
 		s.end.close()
 	}
 }

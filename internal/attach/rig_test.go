@@ -2,6 +2,7 @@ package attach
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
@@ -184,16 +185,12 @@ func (c *peer) write(b []byte) error {
 	return err
 }
 
-// random returns n bytes that compress badly and differ between seeds.
+// random returns n bytes that differ between seeds.
 func random(n int, seed uint64) []byte {
-	r := rand.New(rand.NewPCG(seed, 1))
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
 	b := make([]byte, n)
-	for i := 0; i < n; i += 8 {
-		v := r.Uint64()
-		for k := i; k < min(i+8, n); k++ {
-			b[k] = byte(v >> (8 * (k - i)))
-		}
-	}
+	_, _ = rand.NewChaCha8(key).Read(b)
 	return b
 }
 

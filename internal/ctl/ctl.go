@@ -39,7 +39,7 @@ func Open(bundle string, w poll.Watcher, owner poll.Owner) (*Control, error) {
 	for i, name := range [fifos]string{"ctl", "winsz"} {
 		fd, err := openFifo(bundle + "/" + name)
 		if err != nil {
-			c.Close()
+			c.Remove(bundle)
 			return nil, err
 		}
 		c.fd[i] = fd

@@ -20,6 +20,9 @@ const (
 	Debug
 )
 
+// letters stand for the levels in a message.
+const letters = "ewid"
+
 // ParseLevel understands the words of --log-level; a word it does not know,
 // which the command line refuses, is the default.
 func ParseLevel(s string) Level {
@@ -76,7 +79,6 @@ func (l *Logger) write(level Level, msg string) {
 	if !l.Enabled(level) {
 		return
 	}
-	const letters = "ewid"
 	line := append(make([]byte, 0, 64+len(msg)), "[conmon:"...)
 	line = append(line, letters[level], ']', ':', ' ')
 	line = append(append(line, msg...), '\n')
@@ -84,6 +86,14 @@ func (l *Logger) write(level Level, msg string) {
 	if n, _ := unix.Poll([]unix.PollFd{{Fd: 2, Events: unix.POLLOUT}}, 0); n == 1 {
 		_, _ = unix.Write(2, line)
 	}
+	l.send(level, msg)
+}
+
+// Syslog writes the message of an error that somebody else prints, to syslog
+// alone.
+func (l *Logger) Syslog(msg string) { l.send(Error, msg) }
+
+func (l *Logger) send(level Level, msg string) {
 	if l.syslog < 0 {
 		return
 	}

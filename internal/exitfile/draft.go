@@ -1,6 +1,7 @@
 package exitfile
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -112,7 +113,7 @@ func createTemp(dirFD int, name string) (fd int, temp string, err error) {
 		if _, err = unix.Getrandom(random[:], 0); err != nil {
 			return -1, "", fmt.Errorf("getrandom: %w", err)
 		}
-		temp = tempPrefix(name) + fmt.Sprintf("%x", random)
+		temp = tempPrefix(name) + hex.EncodeToString(random[:])
 		fd, err = unix.Openat(dirFD, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
 		if err == nil {
 			return fd, temp, nil

@@ -5,7 +5,11 @@ package exitfile
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Destinations are the directories that records go to; "" stands for none.
@@ -14,6 +18,9 @@ type Destinations struct {
 	ExitDir    string // file named by the container's id
 	Bundle     string // exit.json, if there is no persist dir
 }
+
+// reasonFile is the record for people: why, not only how.
+const reasonFile = "exit.json"
 
 // leastTime is what Record takes if it must, however little time it is given: a
 // file system in good health needs less, and one record is worth it.
@@ -31,7 +38,7 @@ const leastTime = 200 * time.Millisecond
 func Record(to Destinations, e *Exit, limit time.Duration) []error {
 	var jobs []stages
 	if dir := firstOf(to.PersistDir, to.Bundle); dir != "" {
-		jobs = append(jobs, &draft{dir: dir, name: "exit.json", content: e.AppendJSON(nil)})
+		jobs = append(jobs, &draft{dir: dir, name: reasonFile, content: e.AppendJSON(nil)})
 	}
 	if to.PersistDir != "" {
 		jobs = append(jobs, &draft{dir: to.PersistDir, name: "exit", content: e.AppendStatus(nil)})
@@ -40,6 +47,15 @@ func Record(to Destinations, e *Exit, limit time.Duration) []error {
 		jobs = append(jobs, &draft{dir: to.ExitDir, name: e.ID, content: e.AppendStatus(nil)})
 	}
 	return record(jobs, max(limit, leastTime))
+}
+
+// Forget removes an earlier run's exit.json before another run begins, so that
+// it is not taken for this one's. The exit files proper are the engine's to
+// remove.
+func Forget(to Destinations) {
+	if dir := firstOf(to.PersistDir, to.Bundle); dir != "" {
+		_ = unix.Unlink(dir + "/" + reasonFile)
+	}
 }
 
 func firstOf(a, b string) string {
@@ -62,113 +78,153 @@ type stages interface {
 // errSlow says that a step takes too long and goes on beside.
 var errSlow = errors.New("still under way")
 
-// line is one file on its way through its stages, on a goroutine of its own.
-type line struct {
-	job     stages
-	before  <-chan struct{} // closed when the file before is visible; nil for the first
-	syncBy  time.Time       // how long fsync may hold up the file
-	turnBy  time.Time       // how long the file before may
-	visible chan struct{}   // closed when the file is visible, or never will be
-	over    chan struct{}   // closed after the last stage
-	errs    []error         // the goroutine's until over is closed
+// recording takes files through their steps: each is created, synced and
+// published before the next one, and what is left to do afterwards (settle)
+// waits until all are visible.
+type recording struct {
+	jobs  []stages
+	lost  []bool // of each file: it is not there and will not be
+	errs  []error
+	start time.Time
+	limit time.Duration
 }
 
-// record runs the jobs side by side until they are over, at the longest for
-// limit. Each has its goroutine, as each may hang for ever; one that does ends
-// with the process.
+// record runs the jobs until they are over, at the longest for limit.
 func record(jobs []stages, limit time.Duration) []error {
-	start := time.Now()
-	lines := make([]*line, len(jobs))
-	var before chan struct{}
-	for i, job := range jobs {
-		l := &line{
-			job: job, before: before, visible: make(chan struct{}), over: make(chan struct{}),
-			syncBy: start.Add(limit / 2),
-			turnBy: start.Add(limit/2 + limit/8*time.Duration(i)),
-		}
-		before = l.visible
-		lines[i] = l
-		go l.run()
+	r := &recording{jobs: jobs, lost: make([]bool, len(jobs)), start: time.Now(), limit: limit}
+	for step := 0; step < r.steps(); {
+		step = r.follow(step)
 	}
-	expired := make(chan struct{})
-	timer := time.AfterFunc(time.Until(start.Add(limit)), func() { close(expired) })
+	return r.errs
+}
+
+// The steps of a file before it is visible.
+const (
+	stepCreate = iota
+	stepSync
+	stepPublish
+	stepSettle // of all files, after the others
+)
+
+// steps returns the number of all steps.
+func (r *recording) steps() int { return len(r.jobs) * (stepSettle + 1) }
+
+// meaning returns which file a step is of, and what is done.
+func (r *recording) meaning(step int) (job, what int) {
+	if before := len(r.jobs) * stepSettle; step >= before {
+		return step - before, stepSettle
+	}
+	return step / stepSettle, step % stepSettle
+}
+
+// wait returns how long to wait for a step before it is left behind: a file may
+// delay the next ones by parts of the limit, but even the step after one that was
+// left behind gets a moment.
+func (r *recording) wait(step int) time.Duration {
+	job, what := r.meaning(step)
+	left := r.limit - time.Since(r.start)
+	if what == stepSettle {
+		return left
+	}
+	return max(left-r.limit/2+r.limit/8*time.Duration(job), r.limit/16)
+}
+
+// follow sends a courier through the steps from first on, and returns the step
+// to go on with: after the last one, or after one at which the courier is stuck.
+func (r *recording) follow(first int) int {
+	c := &courier{results: make(chan result, r.steps()-first)}
+	c.at.Store(int32(first))
+	go c.run(r.jobs, slices.Clone(r.lost), first, r.steps(), r.meaning)
+	step := first
+	timer := time.NewTimer(r.wait(step))
 	defer timer.Stop()
-	var errs []error
-	for _, l := range lines {
-		if l.ended(expired) {
-			errs = append(errs, l.errs...)
-		} else {
-			errs = append(errs, fmt.Errorf("write %s: %w", l.job.path(), errSlow))
+	for step < r.steps() {
+		select {
+		case res := <-c.results:
+			r.note(res)
+			if step++; step < r.steps() {
+				timer.Reset(r.wait(step))
+			}
+		case <-timer.C:
+			if len(c.results) > 0 {
+				timer.Reset(0)
+				continue
+			}
+			return r.leaveBehind(c)
 		}
 	}
-	return errs
+	return step
 }
 
-// ended waits until the line is over, or until time has expired; what is over by
-// then counts.
-func (l *line) ended(expired <-chan struct{}) bool {
-	select {
-	case <-l.over:
-		return true
-	case <-expired:
+// leaveBehind notes at which step a courier is stuck and returns the next one.
+func (r *recording) leaveBehind(c *courier) int {
+	stuck := int(c.at.Swap(gone))
+	for len(c.results) > 0 { // it has gone on in the last moment
+		res := <-c.results
+		r.note(res)
+		if res.step == stuck {
+			return stuck + 1
+		}
 	}
-	select {
-	case <-l.over:
-		return true
-	default:
-		return false
-	}
+	r.note(result{stuck, errSlow})
+	return stuck + 1
 }
 
-// run takes the file through its stages.
-func (l *line) run() {
-	defer close(l.over)
-	err := l.job.create()
-	l.note(err)
-	if err == nil {
-		l.note(l.syncInTime())
-	}
-	// Failed or not: the file behind waits for those before this one as well.
-	l.awaitTurn()
-	if err == nil {
-		l.note(l.job.publish())
-	}
-	close(l.visible)
-	if err == nil {
-		l.note(l.job.settle())
-	}
-}
-
-func (l *line) note(err error) {
-	if err != nil {
-		l.errs = append(l.errs, err)
-	}
-}
-
-// syncInTime leaves an fsync that takes too long to itself: a record that a
-// crash may cost is better than none.
-func (l *line) syncInTime() error {
-	done := make(chan error, 1)
-	go func() { done <- l.job.sync() }()
-	timer := time.NewTimer(time.Until(l.syncBy))
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return fmt.Errorf("fsync %s: %w", l.job.path(), errSlow)
-	}
-}
-
-// awaitTurn keeps the order in which the files appear, as far as time allows.
-func (l *line) awaitTurn() {
-	if l.before == nil {
+// note takes note of a step's result.
+func (r *recording) note(res result) {
+	if res.err == nil {
 		return
 	}
-	timer := time.NewTimer(time.Until(l.turnBy))
-	defer timer.Stop()
-	select {
-	case <-l.before:
-	case <-timer.C:
+	job, what := r.meaning(res.step)
+	if what == stepCreate || what == stepPublish {
+		r.lost[job] = true
 	}
+	err := res.err
+	if err == errSlow {
+		err = fmt.Errorf("%s %s: %w", [...]string{"write", "fsync", "rename", "fsync directory of"}[what], r.jobs[job].path(), err)
+	}
+	r.errs = append(r.errs, err)
+}
+
+// result is how one step went.
+type result struct {
+	step int
+	err  error
+}
+
+// gone is the step of a courier that nobody waits for any more.
+const gone = -1
+
+// courier does the steps, on a goroutine of its own. It may get stuck in one for
+// ever, and ends with the process then.
+type courier struct {
+	at      atomic.Int32 // the step it is at, or gone
+	results chan result  // has room for all
+}
+
+func (c *courier) run(jobs []stages, lost []bool, first, end int, meaning func(int) (int, int)) {
+	for step := first; step < end; step++ {
+		if step > first && !c.at.CompareAndSwap(int32(step-1), int32(step)) {
+			return // another one goes on from here
+		}
+		job, what := meaning(step)
+		var err error
+		if !lost[job] {
+			err = do(jobs[job], what)
+		}
+		lost[job] = lost[job] || err != nil && (what == stepCreate || what == stepPublish)
+		c.results <- result{step, err}
+	}
+}
+
+func do(job stages, what int) error {
+	switch what {
+	case stepCreate:
+		return job.create()
+	case stepSync:
+		return job.sync()
+	case stepPublish:
+		return job.publish()
+	}
+	return job.settle()
 }

@@ -13,7 +13,9 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 
+	"conmon/internal/clock"
 	"conmon/internal/config"
+	"conmon/internal/diag"
 	"conmon/internal/handoff"
 	"conmon/internal/logging"
 	"conmon/internal/parent"
@@ -28,6 +30,23 @@ func Run(cfg *config.Config, argv []string) error {
 	if err != nil {
 		return err
 	}
+	err = launch(cfg, pipes, argv)
+	if err != nil {
+		report(cfg, pipes.Sync, err.Error())
+	}
+	return err
+}
+
+// report says why there is no monitor to those who do not read our standard
+// error: an engine that only sees the end of the sync pipe shows "EOF".
+func report(cfg *config.Config, fd int, reason string) {
+	diag.New(diag.Error, cfg.CID, cfg.Syslog).Syslog(reason)
+	proto := parent.Protocol{API: cfg.APIVersion, Exec: cfg.Exec}
+	// The caller prints the reason in any case.
+	_ = parent.Send(fd, proto.Failed(reason), clock.Now()+clock.Second)
+}
+
+func launch(cfg *config.Config, pipes parent.Pipes, argv []string) error {
 	if cfg.ExecAttach && pipes.Attach < 0 {
 		return fmt.Errorf("--attach specified but _OCI_ATTACHPIPE was not")
 	}
@@ -139,7 +158,7 @@ func openNull() (int, error) {
 }
 
 // pidFile is a pid file that is not visible yet. It is made before the monitor
-// is started, so that an unwritable path costs no monitor.
+// is started, so that an unwritable path or a full disk costs no monitor.
 type pidFile struct {
 	path string
 	tmp  *os.File // nil: no pid file is wanted, or it is published
@@ -153,7 +172,13 @@ func createPidFile(path string) (*pidFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the monitor's pid file: %w", err)
 	}
-	return &pidFile{path, tmp}, nil
+	f := &pidFile{path, tmp}
+	// The room for the longest pid is taken now; publish only fills it.
+	if _, err := tmp.Write(make([]byte, 10)); err != nil {
+		f.discard()
+		return nil, fmt.Errorf("create the monitor's pid file: %w", err)
+	}
+	return f, nil
 }
 
 // publish makes the file appear with the bare pid in it, whole.
@@ -161,7 +186,11 @@ func (f *pidFile) publish(pid int) error {
 	if f.tmp == nil {
 		return nil
 	}
-	_, err := f.tmp.WriteString(strconv.Itoa(pid))
+	text := strconv.Itoa(pid)
+	_, err := f.tmp.WriteAt([]byte(text), 0)
+	if err == nil {
+		err = f.tmp.Truncate(int64(len(text)))
+	}
 	if err == nil {
 		err = f.tmp.Close()
 	}

@@ -129,10 +129,15 @@ func (op *fileOp) shift(dir int, name string) error {
 			return nil
 		}
 	}
-	for _, s := range suffixes {
-		_ = unix.Unlinkat(dir, backup(name, op.backups)+s, 0)
+	// Up to the first number that is free: the limit may be far beyond it.
+	last := 1
+	for last < op.backups && hasBackup(dir, backup(name, last)) {
+		last++
 	}
-	for i := op.backups - 1; i >= 1; i-- {
+	for _, s := range suffixes {
+		_ = unix.Unlinkat(dir, backup(name, last)+s, 0)
+	}
+	for i := last - 1; i >= 1; i-- {
 		if err := shiftOne(dir, backup(name, i), backup(name, i+1)); err != nil {
 			return err
 		}
@@ -148,6 +153,17 @@ func (op *fileOp) shift(dir int, name string) error {
 		}
 	}
 	return nil
+}
+
+// hasBackup reports whether a backup is there in any form.
+func hasBackup(dir int, name string) bool {
+	var st unix.Stat_t
+	for _, s := range suffixes {
+		if unix.Fstatat(dir, name+s, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // shiftOne renames a backup in whichever form it is there. If it is there twice,

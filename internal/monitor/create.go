@@ -46,6 +46,10 @@ func (m *Monitor) create() error {
 	if listenPid {
 		env = ociruntime.WithoutListenPid(env)
 	}
+	ociruntime.ForgetPid(m.cfg.ContainerPidFile)
+	// Also if it cannot be executed: the exit command then is the engine's
+	// clean-up after an attempt.
+	m.end.runtimeRan = true
 	pid, pidfd, err := proc.Start(&proc.Command{
 		Path: m.cfg.Runtime, Argv: ociruntime.Argv(m.cfg, socket), Env: env, Files: child.fds[:],
 		ParentDeath: true, ListenPid: listenPid, OOMScoreAdj: m.self.oomScoreAdj,
@@ -54,7 +58,6 @@ func (m *Monitor) create() error {
 		return err
 	}
 	m.runtime = proc.Adopt(pid, pidfd)
-	m.end.runtimeRan = true
 	m.reaped = map[int]unix.WaitStatus{}
 	return m.poller.Add(pidfd, poll.Tag{Owner: ownRuntime}, poll.In)
 }
@@ -188,6 +191,7 @@ func (m *Monitor) takeTerminal(master int, err error) {
 		m.diag.Warn(err.Error())
 	}
 	m.terminal = master
+	m.resize()
 	// A duplicate: one descriptor cannot be in an epoll set twice.
 	input, err := unix.FcntlInt(uintptr(master), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
@@ -226,6 +230,8 @@ func (m *Monitor) runtimeEnded(ws unix.WaitStatus) {
 	pid, err := m.findContainer(ws)
 	if err != nil {
 		m.readComplaints()
+		// With passthrough the runtime has told its caller itself.
+		m.end.silent = m.cfg.Passthrough() && m.end.reason == ""
 		m.decide(createFailed, m.complaint(err))
 		return
 	}
@@ -239,14 +245,14 @@ func (m *Monitor) runtimeEnded(ws unix.WaitStatus) {
 // findContainer returns the container's pid. An exec session exists if its pid
 // file says so, whatever the runtime's status; CRI-O creates the file empty.
 func (m *Monitor) findContainer(ws unix.WaitStatus) (int, error) {
-	if !m.cfg.Exec && ws != 0 {
-		return 0, fmt.Errorf("runtime %s", describe(ws))
-	}
-	if m.cfg.Terminal && m.terminal < 0 {
-		if ws != 0 {
-			return 0, fmt.Errorf("runtime %s", describe(ws))
-		}
+	noTerminal := m.cfg.Terminal && m.terminal < 0
+	switch {
+	case noTerminal && ws != 0:
+		return 0, fmt.Errorf("%w: it %s", errNoTerminal, describe(ws))
+	case noTerminal:
 		return 0, errNoTerminal
+	case !m.cfg.Exec && ws != 0:
+		return 0, fmt.Errorf("runtime %s", describe(ws))
 	}
 	return ociruntime.ReadPid(m.cfg.ContainerPidFile)
 }

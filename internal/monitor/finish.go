@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"os"
 	"strconv"
 	"time"
 
@@ -53,10 +52,18 @@ func (m *Monitor) endAttach() {
 func (m *Monitor) fail() int {
 	m.diag.Error("container create failed: " + m.end.reason)
 	m.awaitLauncher()
-	m.report(m.proto.Failed(m.end.reason))
+	reason := m.end.reason
+	if m.end.silent {
+		reason = ""
+	}
+	m.report(m.proto.Failed(reason))
 	m.log.Finish(m.end.due)
+	killOrphans()
 	closeInherited()
 	m.closeDoors()
+	if m.attach != nil {
+		m.attach.Close() // now: the exit command may be a long time off
+	}
 	if m.ctl != nil {
 		m.ctl.Remove(m.cfg.Bundle) // nothing stays behind of a container that never was
 	}
@@ -76,6 +83,9 @@ func (m *Monitor) drainAll() {
 	if m.notify != nil {
 		m.notify.Drain()
 	}
+	if m.attach != nil {
+		m.attach.Welcome() // who came in time gets the last words
+	}
 	m.log.BeginDrain()
 	now := clock.Now()
 	for i := range m.streams {
@@ -87,9 +97,22 @@ func (m *Monitor) drainAll() {
 // closeInherited closes what the engine parked in us for the container's life,
 // published ports above all: everything that is not ours. Ours is close-on-exec.
 func closeInherited() {
-	entries, _ := os.ReadDir("/proc/self/fd")
-	for _, e := range entries {
-		fd, err := strconv.Atoi(e.Name())
+	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(dir)
+	var names []string
+	for {
+		var b [2048]byte
+		n, err := unix.ReadDirent(dir, b[:])
+		if n <= 0 || err != nil {
+			break
+		}
+		_, _, names = unix.ParseDirent(b[:n], -1, names)
+	}
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
 		if err != nil || fd < 3 {
 			continue
 		}
@@ -160,8 +183,12 @@ func (m *Monitor) awaitEnd(p proc.Process) (unix.WaitStatus, bool) {
 func (m *Monitor) linger(d clock.Mono) {
 	limit := deadlineIn(d)
 	for now := clock.Now(); now < limit && !m.toldToLeave(); now = clock.Now() {
-		ready := []unix.PollFd{{Fd: int32(m.signals.FD()), Events: unix.POLLIN}}
-		_, _ = unix.Poll(ready, int((limit-now)/clock.Millisecond)+1)
+		if m.attach != nil && m.attach.Lagging() {
+			m.attach.EndOutput(min(limit, now+laggardTurn))
+		} else {
+			ready := []unix.PollFd{{Fd: int32(m.signals.FD()), Events: unix.POLLIN}}
+			_, _ = unix.Poll(ready, int((limit-now)/clock.Millisecond)+1)
+		}
 		for range proc.Reap() {
 		}
 	}
@@ -171,6 +198,10 @@ func (m *Monitor) linger(d clock.Mono) {
 // else is done. It is long because "podman run … | less" must lose nothing.
 const laggardTime = 600 * clock.Second
 
+// laggardTurn is how long laggards are served before the monitor looks at
+// anything else.
+const laggardTurn = clock.Second
+
 // serveLaggards goes on serving attach clients that have not seen the
 // container's last words yet.
 func (m *Monitor) serveLaggards() {
@@ -178,7 +209,7 @@ func (m *Monitor) serveLaggards() {
 		return
 	}
 	for limit := deadlineIn(laggardTime); m.attach.Lagging() && clock.Now() < limit && !m.toldToLeave(); {
-		m.attach.EndOutput(deadlineIn(clock.Second))
+		m.attach.EndOutput(deadlineIn(laggardTurn))
 	}
 	m.attach.Close()
 }

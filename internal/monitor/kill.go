@@ -57,6 +57,17 @@ func (m *Monitor) killSession() {
 	}
 }
 
+// killOrphans kills whatever descends from us: what a runtime has left behind
+// that has made no container.
+func killOrphans() {
+	s := session{tree: map[int]bool{os.Getpid(): true}}
+	for range maxKillRounds {
+		if !killAll(s.scan()) {
+			return
+		}
+	}
+}
+
 // session is what tells an exec session's processes from others.
 type session struct {
 	tree   map[int]bool // every process of it that was ever seen
@@ -115,13 +126,21 @@ func killOne(pid, parent int) bool {
 		return false
 	}
 	defer p.Close()
-	if now := parentOf(pid); now != parent && parentOf(parent) != 0 {
+	if now := parentOf(pid); now != parent && !hasEnded(parent) {
 		return false
 	}
-	if strings.Contains(readFile(pid, "stat"), ") Z ") {
+	if hasEnded(pid) {
 		return false
 	}
 	return p.Signal(unix.SIGKILL) == nil
+}
+
+// hasEnded reports whether a process is gone, or only waits to be reaped: then
+// its children have another parent already.
+func hasEnded(pid int) bool {
+	stat := readFile(pid, "stat")
+	_, rest, _ := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
+	return rest == "" || rest[0] == 'Z' || rest[0] == 'X'
 }
 
 // descends reports whether pid is of the tree or below it.

@@ -61,14 +61,13 @@ type Monitor struct {
 
 	phase     phase
 	runtime   proc.Process
-	runtimeWS unix.WaitStatus
 	container proc.Process
-	child     bool // the container's process was seen to be our child
 	reaped    map[int]unix.WaitStatus
 	started   time.Time
 	early     []byte // what the runtime said on standard error so far
 	console   *tty.ConsoleSocket
-	terminal  int // the terminal's master, -1: none (yet)
+	terminal  int         // the terminal's master, -1: none (yet)
+	size      ctl.Command // a Resize that waits for the terminal
 	streams   [2]stream
 
 	log    *logging.Log
@@ -113,11 +112,16 @@ func Run(st *handoff.State) int {
 	if err != nil {
 		return refuse(st, err)
 	}
+	whole := false
 	m.safely("start", func() {
 		if err := m.prepare(st); err != nil {
 			m.decide(monitorCannotRun, err.Error())
 		}
+		whole = true
 	})
+	if !whole {
+		m.decide(monitorCannotRun, "fault in the monitor")
+	}
 	for turn := m.turn; m.phase != ended; {
 		m.safely("turn", turn)
 	}
@@ -140,9 +144,7 @@ func (m *Monitor) turn() {
 		m.timers.trim = now + idleAfter
 	}
 	// First: a renewal would forget that the new program is ready.
-	if m.up.ready {
-		m.carryOut()
-	}
+	m.advanceUpgrade()
 	m.countTurn()
 }
 
@@ -228,7 +230,7 @@ func (m *Monitor) tick(now clock.Mono) {
 	if due(&t.verdict, now) {
 		m.containerEnded(unknownStatus("its parent has not reaped it"))
 	}
-	if due(&m.up.limit, now) {
+	if due(&m.up.limit, now) && m.up.child.Exists() {
 		_ = m.up.child.Signal(unix.SIGKILL) // its end is an answer, too
 	}
 	if due(&t.trim, now) {
@@ -319,17 +321,24 @@ func (m *Monitor) control(ev poll.Event) {
 		case ctl.Malformed:
 			m.diag.Warn(c.Problem)
 		case ctl.Resize:
-			if m.terminal < 0 {
-				continue
-			}
-			if err := tty.Resize(m.terminal, c.Height, c.Width); err != nil {
-				m.diag.Warn(err.Error())
-			}
+			m.size = c
+			m.resize()
 		case ctl.Reopen:
 			m.reopenLogs()
 		case ctl.Upgrade:
 			m.startUpgrade("")
 		}
+	}
+}
+
+// resize gives the terminal the size that was asked for last. Podman asks before
+// it lets an exec session start: then it waits for the terminal.
+func (m *Monitor) resize() {
+	if m.terminal < 0 || m.size.Kind != ctl.Resize {
+		return
+	}
+	if err := tty.Resize(m.terminal, m.size.Height, m.size.Width); err != nil {
+		m.diag.Warn(err.Error())
 	}
 }
 

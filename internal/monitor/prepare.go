@@ -9,6 +9,7 @@ import (
 	"conmon/internal/config"
 	"conmon/internal/ctl"
 	"conmon/internal/diag"
+	"conmon/internal/exitfile"
 	"conmon/internal/handoff"
 	"conmon/internal/logging"
 	"conmon/internal/notify"
@@ -81,33 +82,37 @@ func (m *Monitor) prepare(st *handoff.State) error {
 	if err := proc.ProtectFromOOM(); err != nil {
 		m.diag.Debug("oom_score_adj stays as it is: " + err.Error())
 	}
+	exitfile.Forget(m.destinations())
 	if err := m.openDoors(); err != nil {
 		return err
 	}
-	if !m.cfg.ExecAttach {
-		m.phase = creating
-		return m.create()
+	if m.cfg.ExecAttach {
+		// Podman resizes and connects as soon as it reads this.
+		if err := parent.Send(m.pipes.Attach, m.proto.AttachReady(), deadlineIn(sendTime)); err != nil {
+			return err
+		}
+		if m.pipes.Start >= 0 {
+			m.phase = awaiting
+			return m.poller.Add(m.pipes.Start, poll.Tag{Owner: ownStart}, poll.In)
+		}
 	}
-	m.phase = awaiting
-	if err := m.poller.Add(m.pipes.Start, poll.Tag{Owner: ownStart}, poll.In); err != nil {
-		return err
-	}
-	// Podman resizes and connects as soon as it reads this.
-	return parent.Send(m.pipes.Attach, m.proto.AttachReady(), deadlineIn(sendTime))
+	m.phase = creating
+	return m.create()
 }
 
 // openDoors makes what others reach the monitor by: sockets and fifos.
 func (m *Monitor) openDoors() (err error) {
 	cfg := m.cfg
-	if cfg.Bundle == "" || cfg.Passthrough() {
+	if cfg.Bundle == "" {
 		return nil
 	}
-	m.ctl, err = ctl.Open(cfg.Bundle, m.poller, ownCtl)
-	if err != nil {
-		return err
-	}
-	if m.attach, err = attach.Listen(m.attachOptions(), m.poller, ownAttach); err != nil {
-		return err
+	if !cfg.Passthrough() {
+		if m.ctl, err = ctl.Open(cfg.Bundle, m.poller, ownCtl); err != nil {
+			return err
+		}
+		if m.attach, err = attach.Listen(m.attachOptions(), m.poller, ownAttach); err != nil {
+			return err
+		}
 	}
 	if cfg.SdNotifySocket != "" {
 		if m.notify, err = notify.Listen(cfg.Bundle, cfg.SdNotifySocket, m.poller, ownNotify); err != nil {
@@ -118,7 +123,7 @@ func (m *Monitor) openDoors() (err error) {
 	if m.status, err = status.Listen(cfg.Bundle, m.poller, ownStatus); err != nil {
 		m.diag.Warn(err.Error())
 	}
-	if cfg.RegistryDir != "" {
+	if cfg.RegistryDir != "" && cfg.CUUID != "" {
 		if err := status.Register(cfg.RegistryDir, cfg.CUUID, cfg.Bundle); err != nil {
 			m.diag.Debug(err.Error())
 		}
@@ -129,8 +134,9 @@ func (m *Monitor) openDoors() (err error) {
 func (m *Monitor) attachOptions() attach.Options {
 	cfg := m.cfg
 	return attach.Options{
-		Bundle: cfg.Bundle, SocketDir: cfg.SocketDir, CUUID: cfg.CUUID, FullAttach: cfg.FullAttach,
-		Stdin: cfg.Stdin || cfg.Terminal, Terminal: cfg.Terminal, LeaveStdinOpen: cfg.LeaveStdinOpen,
+		Bundle: cfg.Bundle, SocketDir: cfg.SocketDir, CUUID: cfg.CUUID,
+		FullAttach: cfg.FullAttach || cfg.CUUID == "", // a legacy exec session need not have a name for a link
+		Stdin:      cfg.Stdin || cfg.Terminal, Terminal: cfg.Terminal, LeaveStdinOpen: cfg.LeaveStdinOpen,
 		Backlog: cfg.AttachBacklog, Disconnect: cfg.AttachDisconnect,
 		BacklogDirs: []string{cfg.PersistDir, cfg.Bundle, tempDir(callerEnv()), "/var/tmp"},
 	}

@@ -23,9 +23,13 @@ func (m *Monitor) record() {
 		BytesLogged: int64(written.Bytes), LinesLogged: int64(written.Lines),
 		BytesLost: int64(lost.Bytes), LinesLost: int64(lost.Lines),
 	}
-	to := exitfile.Destinations{PersistDir: m.cfg.PersistDir, ExitDir: m.cfg.ExitDir, Bundle: m.cfg.Bundle}
 	left := time.Duration(m.end.due - clock.Now())
-	for _, err := range exitfile.Record(to, exit, left) {
+	for _, err := range exitfile.Record(m.destinations(), exit, left) {
 		m.diag.Error(err.Error())
 	}
+}
+
+// destinations are where the end is recorded.
+func (m *Monitor) destinations() exitfile.Destinations {
+	return exitfile.Destinations{PersistDir: m.cfg.PersistDir, ExitDir: m.cfg.ExitDir, Bundle: m.cfg.Bundle}
 }

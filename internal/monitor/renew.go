@@ -58,6 +58,7 @@ func (m *Monitor) renewIfGrown(limit uint64) {
 	m.diag.Debug("renewing the monitor's memory")
 	st := m.save()
 	st.PutBool("monitor.renewed", true)
+	st.PutString("monitor.upgrade_error", m.up.last)
 	// Not the file at our path, which may be another version by now.
 	m.diag.Error("renew the monitor: " + st.Exec("/proc/self/exe", m.self.argv).Error())
 	mem.base = used // not again before it has grown by as much

@@ -77,7 +77,9 @@ func (m *Monitor) pump(s *stream, now clock.Mono) {
 }
 
 func (m *Monitor) deliver(kind stdio.Stream, chunk []byte, now clock.Mono) {
-	if m.attach != nil {
+	// A client of a terminal knows only its output, and Podman's ends the session
+	// over anything else: a runtime's warning goes to the log alone.
+	if m.attach != nil && (kind == stdio.Stdout || !m.cfg.Terminal) {
 		// First: a person waits for it, and it needs no disk.
 		m.attach.Output(kind, chunk)
 	}

@@ -68,6 +68,7 @@ func (m *Monitor) takeOver(st *handoff.State) error {
 	m.end.runtimeRan = true
 	renewed := st.Bool("monitor.renewed")
 	m.up.count = int(st.Int("self.upgrades"))
+	m.up.last = st.String("monitor.upgrade_error")
 	if !renewed {
 		m.up.count++
 	}

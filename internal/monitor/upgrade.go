@@ -1,8 +1,10 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +21,10 @@ import (
 type upgrade struct {
 	path  string
 	child proc.Process
-	reply int         // the child's standard output
+	reply int         // the child's standard output and error
 	file  unix.Stat_t // the binary that was tried
-	limit clock.Mono  // when the child must have answered
+	limit clock.Mono  // when the child must have answered, or the log must be ready
+	asked bool        // to begin as soon as the log's disk answers
 	ready bool        // the child was content
 	last  string      // why the last attempt failed, "" if none did
 	count int         // upgrades so far
@@ -30,17 +33,40 @@ type upgrade struct {
 // checkTime bounds how long a new binary may take to read the state.
 const checkTime = 5 * clock.Second
 
+// logTime bounds how long each step of an upgrade waits for a disk that is slow.
+const logTime = 5 * clock.Second
+
+var errLogHangs = errors.New("a log file hangs, and what is being written cannot be handed over")
+
 // startUpgrade begins to replace the running program by the one at path, "" for
 // the one that is now where ours was started from.
 func (m *Monitor) startUpgrade(path string) {
 	if path == "" {
 		path = m.self.path
 	}
-	if m.up.child.Exists() {
+	if m.up.child.Exists() || m.up.asked || m.up.ready {
 		return // one is on its way, and answers for this one, too
 	}
-	if err := m.tryBinary(path); err != nil {
-		m.upgradeFailed(err)
+	m.up.path, m.up.asked, m.up.limit = path, true, deadlineIn(logTime)
+	m.advanceUpgrade()
+}
+
+// advanceUpgrade takes an upgrade's next step if the log is ready for it: a
+// write that is on its way cannot be handed over, and a child that closes a file
+// on a dead server never gets to run. The log's worker rings when it is done,
+// and the limit is a deadline of the loop.
+func (m *Monitor) advanceUpgrade() {
+	if m.up.limit != 0 && m.phase == running && m.log.Busy() {
+		return
+	}
+	switch {
+	case m.up.asked:
+		m.up.asked, m.up.limit = false, 0
+		if err := m.tryBinary(m.up.path); err != nil {
+			m.upgradeFailed(err)
+		}
+	case m.up.ready:
+		m.carryOut()
 	}
 }
 
@@ -51,9 +77,11 @@ func (m *Monitor) upgradeFailed(err error) {
 }
 
 func (m *Monitor) tryBinary(path string) error {
-	m.up.path = path
 	if m.phase != running {
 		return fmt.Errorf("the container is not running")
+	}
+	if m.log.Busy() {
+		return errLogHangs
 	}
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("not an absolute path")
@@ -84,7 +112,7 @@ func (m *Monitor) tryBinary(path string) error {
 		// A program that is not this monitor must not act on the engine's
 		// arguments: conmon itself would start a second container.
 		Path: path, Argv: []string{path, "--version"}, Env: handoff.CheckEnv(syscall.Environ(), state),
-		Files: []int{null, p[1], null}, ParentDeath: true, Setsid: true, OOMScoreAdj: m.self.oomScoreAdj,
+		Files: []int{null, p[1], p[1]}, ParentDeath: true, Setsid: true, OOMScoreAdj: m.self.oomScoreAdj,
 	})
 	if err != nil {
 		_ = unix.Close(p[0])
@@ -107,16 +135,34 @@ func (m *Monitor) upgradeChecked(pid int, ws unix.WaitStatus) bool {
 	n, _ := unix.Read(m.up.reply, b[:])
 	_ = unix.Close(m.up.reply)
 	if reply := string(b[:max(n, 0)]); ws != 0 || reply != handoff.CheckReply {
-		m.upgradeFailed(fmt.Errorf("it %s and did not say that it can take over", describe(ws)))
+		m.upgradeFailed(fmt.Errorf("it %s and did not say that it can take over%s", describe(ws), quote(reply)))
 		return true
 	}
-	m.up.ready = true
+	m.up.ready, m.up.limit = true, deadlineIn(logTime)
 	return true
+}
+
+// maxQuote bounds how much of a strange program's words is repeated.
+const maxQuote = 200
+
+// quote returns the first line of what a program said, fit for a message.
+func quote(words string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(words), "\n")
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, line[:min(len(line), maxQuote)])
+	if line == "" {
+		return ""
+	}
+	return ", but: " + line
 }
 
 // carryOut executes the new binary. It returns only if that was not possible.
 func (m *Monitor) carryOut() {
-	m.up.ready = false
+	m.up.ready, m.up.limit = false, 0
 	if m.phase != running {
 		m.upgradeFailed(fmt.Errorf("the container has ended"))
 		return
@@ -127,7 +173,7 @@ func (m *Monitor) carryOut() {
 		return
 	}
 	if m.log.Busy() {
-		m.upgradeFailed(fmt.Errorf("a log file hangs, and what is being written cannot be handed over"))
+		m.upgradeFailed(errLogHangs)
 		return
 	}
 	st := m.save()

@@ -16,6 +16,7 @@ import (
 type end struct {
 	runtimeRan bool // a runtime was forked: the exit command is due in any case
 	failed     bool // there never was a container
+	silent     bool // and the engine is not told why
 	timedOut   bool
 	status     int // 0 to 255, or -1: unknown or timed out
 	signal     int
@@ -137,7 +138,14 @@ func (m *Monitor) noteOOM(r oom.Report, err error) {
 	if m.marker.Busy() {
 		return
 	}
-	m.marker.Do(&oom.Marking{Bundle: m.cfg.Bundle, PersistDir: m.cfg.PersistDir}, markTime)
+	marking := &oom.Marking{Bundle: m.cfg.Bundle, PersistDir: m.cfg.PersistDir}
+	if !m.marker.Do(marking, markTime) {
+		m.diag.Warn("mark the OOM: still under way")
+		return
+	}
+	for _, err := range marking.Errs {
+		m.diag.Warn(err.Error())
+	}
 }
 
 // markTime bounds how long the loop waits for the OOM marker on a disk that hangs.

@@ -23,24 +23,27 @@ func Argv(cfg *config.Config, consoleSocket string) []string {
 	case cfg.Exec:
 		argv = append(argv, "exec", "--pid-file", cfg.ContainerPidFile, "--process", cfg.ProcessSpec, "--detach")
 	case cfg.Restore != "":
-		argv = append(argv, "restore", "--bundle", cfg.Bundle, "--pid-file", cfg.ContainerPidFile,
-			"--detach", "--image-path", cfg.Restore, "--work-path", cfg.Bundle)
+		argv = append(appendContainer(argv, "restore", cfg), "--detach", "--image-path", cfg.Restore, "--work-path", cfg.Bundle)
 	default:
-		argv = append(argv, "create", "--bundle", cfg.Bundle, "--pid-file", cfg.ContainerPidFile)
-	}
-	if !cfg.Exec {
-		if cfg.NoPivot {
-			argv = append(argv, "--no-pivot")
-		}
-		if cfg.NoNewKeyring {
-			argv = append(argv, "--no-new-keyring")
-		}
+		argv = appendContainer(argv, "create", cfg)
 	}
 	argv = append(argv, cfg.RuntimeOpts...)
 	if consoleSocket != "" {
 		argv = append(argv, "--console-socket", consoleSocket)
 	}
 	return append(argv, cfg.CID)
+}
+
+// appendContainer appends what create and restore have in common.
+func appendContainer(argv []string, verb string, cfg *config.Config) []string {
+	argv = append(argv, verb, "--bundle", cfg.Bundle, "--pid-file", cfg.ContainerPidFile)
+	if cfg.NoPivot {
+		argv = append(argv, "--no-pivot")
+	}
+	if cfg.NoNewKeyring {
+		argv = append(argv, "--no-new-keyring")
+	}
+	return argv
 }
 
 // PassesListenPid reports whether the runtime is to find its own pid in
@@ -66,6 +69,15 @@ func WithoutListenPid(env []string) []string {
 		}
 	}
 	return out
+}
+
+// ForgetPid removes a pid file that names a process, before the runtime starts:
+// the process is of an earlier run, and a runtime that fails to write its own
+// must not be taken to mean it. An empty one stays, CRI-O has made it.
+func ForgetPid(path string) {
+	if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() && st.Size() > 0 {
+		_ = os.Remove(path)
+	}
 }
 
 // ReadPid reads the pid file that the runtime was told to write.

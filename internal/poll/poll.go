@@ -4,6 +4,8 @@ package poll
 
 import (
 	"fmt"
+	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +88,13 @@ func (p *Poller) control(op, fd int, tag Tag, mask uint32) error {
 	return nil
 }
 
+// brief is how long, in milliseconds, a wait keeps the Go scheduler's P. Giving
+// it up and taking it again wakes the runtime's monitoring thread, which then
+// looks around fifty times in a millisecond: too much between two lines of a
+// busy container, and nothing against hours. Above 10 ms that thread would
+// interrupt the wait.
+const brief = 4
+
 // Wait returns what happened, at the latest at deadline (0: no deadline). An
 // interrupted wait returns no events. The slice is valid until the next call.
 func (p *Poller) Wait(deadline clock.Mono) ([]Event, error) {
@@ -97,7 +106,13 @@ func (p *Poller) Wait(deadline clock.Mono) ([]Event, error) {
 			timeout = int(min((left+clock.Millisecond-1)/clock.Millisecond, 1<<30))
 		}
 	}
-	n, err := unix.EpollWait(p.fd, p.raw[:], timeout)
+	n, err := p.waitBriefly(timeout)
+	if n == 0 && err == nil && uint(timeout) > brief {
+		if timeout > 0 {
+			timeout -= brief
+		}
+		n, err = unix.EpollWait(p.fd, p.raw[:], timeout)
+	}
 	if err == unix.EINTR {
 		return nil, nil
 	}
@@ -108,4 +123,17 @@ func (p *Poller) Wait(deadline clock.Mono) ([]Event, error) {
 		p.events[i] = Event{Tag: Tag{Owner(ev.Fd), uint32(ev.Pad)}, Mask: ev.Events}
 	}
 	return p.events[:n], nil
+}
+
+// waitBriefly waits for at most brief without telling the Go scheduler.
+func (p *Poller) waitBriefly(timeout int) (n int, err error) {
+	if uint(timeout) > brief {
+		timeout = brief
+	}
+	r, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.fd), uintptr(unsafe.Pointer(&p.raw)),
+		uintptr(len(p.raw)), uintptr(timeout), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), nil
 }

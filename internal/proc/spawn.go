@@ -57,7 +57,7 @@ type launch struct {
 const sigsetSize = 8
 
 // Start starts c and returns its pid and a pidfd, close-on-exec, that the caller
-// owns. An error of the exec itself is returned here too.
+// owns. An error of the exec itself is returned here too, unless that hangs.
 //
 // This is not syscall.ForkExec because that gives a child the mask its own
 // thread was born with, and the monitor's threads are born with the signals
@@ -78,6 +78,9 @@ func Start(c *Command) (pid, pidfd int, err error) {
 	if errno != 0 {
 		return 0, -1, fmt.Errorf("fork: %w", errno)
 	}
+	if !answers(p[0]) {
+		return pid, int(fd), nil
+	}
 	var report [8]byte
 	n, err := readFull(p[0], report[:])
 	if n < len(report) { // closed by the exec: the program runs
@@ -87,6 +90,21 @@ func Start(c *Command) (pid, pidfd int, err error) {
 	_, _ = unix.Wait4(pid, nil, 0, nil)
 	failed := syscall.Errno(*(*uint64)(unsafe.Pointer(&report)))
 	return 0, -1, fmt.Errorf("exec %s: %w", c.Path, failed)
+}
+
+// execTime bounds the wait for an exec, in milliseconds. It closes what is
+// close-on-exec, and closing a file on a dead server may take for ever: then the
+// child hangs, and the monitor must not hang with it.
+const execTime = 1000
+
+// answers waits until the status pipe can be read or was closed by the exec.
+func answers(fd int) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, execTime)
+		if err != unix.EINTR {
+			return n != 0
+		}
+	}
 }
 
 // readFull reads until b is full or the other end is closed.

@@ -1,5 +1,4 @@
-// Package stay turns a freshly executed image into the staying one, the
-// monitor, before the rest of the program is set up.
+// Package stay turns a freshly executed image into the staying one, the monitor.
 package stay
 
 import (
@@ -9,18 +8,16 @@ import (
 	"conmon/internal/monitor"
 )
 
-// This is an init function, against this project's own rule, because of what it
-// saves in each of the many monitors on a node: packages are initialised in the
-// order of their import paths as soon as what they import is, so this runs
-// before cobra, templates and whatever else only the command line needs has
-// allocated anything. And init functions run on the process's first thread and
-// keep it: the thread that starts the runtime must not end before the monitor
-// does (PDEATHSIG), and pinning a goroutine later costs another thread.
-func init() {
-	if handoff.Launched() {
-		return
+// Run turns this image into the monitor, or into the trial of one, if it was
+// executed for that, and then does not return. It comes first in main, so that
+// nothing of what only the command line needs has run or allocated anything. An
+// init function would come before a few packages' own and save another 8 kB, but
+// the Go runtime ties the goroutine that runs those to the first thread, and
+// every job for offload would be a change of threads.
+func Run() {
+	if !handoff.Launched() {
+		os.Exit(onBigStack(false))
 	}
-	os.Exit(onBigStack(false))
 }
 
 // stay is the staying image. It returns the process's exit status.

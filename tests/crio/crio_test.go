@@ -14,8 +14,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,7 +31,7 @@ const memory = "3G"
 // expression, selects some of them by name.
 func TestCRIO(t *testing.T) {
 	harness.NeedRoot(t)
-	for _, tool := range []string{"linux.uml", "runc", "crun", "busybox"} {
+	for _, tool := range []string{"linux.uml", "runc", "crun", "busybox", "jq"} {
 		harness.NeedTool(t, tool)
 	}
 	out := t.TempDir()
@@ -45,8 +47,12 @@ func TestCRIO(t *testing.T) {
 	defer stop()
 	cmd := exec.CommandContext(ctx, filepath.Join(harness.Repo(), "tests/lib/in-uml"),
 		"/run/out/inside.test", "-test.v=test2json", "-test.run=^TestInside$/^("+os.Getenv("CONMON_CRIO_RUN")+")", "-test.timeout=14m")
-	// in-uml stops its machine when it is told to, not when it is killed.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// in-uml stops its machine when it is told to, not when it is killed. It must
+	// not outlive a test that runs out of time.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	runtime.LockOSThread() // whose death is meant by Pdeathsig
+	defer runtime.UnlockOSThread()
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = append(os.Environ(), "UML_MEM="+memory, "UML_OUT="+out, "CONMON_TEST_INSIDE=uml",
 		"CONMON_CRIO_ENGINES="+engines, "CONMON_CRIO_MONITOR=/run/out/conmon")

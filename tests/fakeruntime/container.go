@@ -138,6 +138,7 @@ func begin(cmd *exec.Cmd) (string, error) {
 // starts, and reaps it, so that the monitor never gets its status by wait4.
 func keep(args []string) {
 	w := os.NewFile(3, "pipe")
+	unix.CloseOnExec(3) // the container holding it would keep the runtime from its end
 	self, err := os.Executable()
 	if err != nil {
 		os.Exit(125)

@@ -14,7 +14,7 @@
 //	FAKE_MODE=emptypidfile  start nothing, leave an empty pid file, exit with FAKE_STATUS
 //	FAKE_MODE=badpidfile  start nothing, write "12x" as the pid file
 //	FAKE_MODE=noterminal  never send a terminal
-//	FAKE_MODE=orphan      the container's parent stays alive, so that the monitor never becomes it
+//	FAKE_MODE=keeper      the container's parent stays alive, so that the monitor never becomes it
 //	FAKE_STATUS=N         exit status of the runtime itself (with a container too)
 //	FAKE_ARGV=FILE        append the arguments to FILE, one JSON array a line
 //	FAKE_ENVIRON=FILE     write the environment to FILE, one variable a line

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,7 +89,6 @@ func (b *Bundle) dispose(t testing.TB) {
 	b.Delete()
 	b.killContainer()
 	b.NothingLeft(t)
-	b.Delete()
 	if err := os.RemoveAll(b.Base); err != nil {
 		t.Errorf("removing the bundle: %v", err)
 	}
@@ -121,19 +121,18 @@ func (m *Monitor) tail() string {
 // killContainer kills what the pid files of the bundle name: the fake runtime's
 // delete does not.
 func (b *Bundle) killContainer() {
+	if len(b.launched) == 0 {
+		return
+	}
+	alive := b.Processes()
 	for _, m := range b.launched {
 		text, err := os.ReadFile(m.PidFile)
 		if err != nil {
 			continue
 		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-		if err != nil || pid <= 1 {
-			continue
-		}
-		for _, p := range b.Processes() {
-			if p == pid {
-				_ = unix.Kill(pid, unix.SIGKILL)
-			}
+		// Only a process that still is the bundle's: the number may be another's.
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && slices.Contains(alive, pid) {
+			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 	}
 }

@@ -5,7 +5,8 @@
 //	payload talk SEED RATE     write the sample, RATE MB a second, until standard input ends;
 //	                           then tell both streams' lengths and checksums on standard error
 //	payload steps SEED BYTES   write that much more of it for each byte on standard input
-//	payload count N LENGTH RATE  write N numbered lines, RATE a second (0: as fast as it goes)
+//	payload count N LENGTH RATE  write N numbered lines of LENGTH bytes, RATE a second (0: as
+//	                           fast as it goes)
 //	payload signals            print the name of each signal it gets; SIGHUP ends it
 //	payload orphans N          start N processes that end after their parent
 //	payload churn N            close and open its standard streams again and again
@@ -142,7 +143,7 @@ func steps(seed uint64, size int64) error {
 func count(n, length, rate int) error {
 	p := pace{rate: rate}
 	var buf []byte
-	filler := strings.Repeat("x", max(length-10, 0))
+	filler := strings.Repeat("x", max(length-11, 0))
 	for i := range n {
 		buf = fmt.Appendf(buf, "%09d %s\n", i, filler)
 		// One write a line at a rate, big ones at full speed.

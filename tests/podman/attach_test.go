@@ -43,7 +43,7 @@ func testAttach(t *testing.T) {
 	if err := lazy.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	const more = 20000
+	const more = 5000
 	sent := strings.Repeat("x", 79) + "\n"
 	go func() {
 		for range more {

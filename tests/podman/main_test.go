@@ -79,12 +79,8 @@ func boot() (status int, err error) {
 	if err := stage(dir); err != nil {
 		return 0, err
 	}
-	monitor, err := filepath.Abs(harness.MonitorPath())
-	if err != nil {
-		return 0, err
-	}
 	args := []string{
-		"env", envInside + "=systemd", envHelper + "=" + filepath.Join(dir, "helper"), "CONMON_UNDER_TEST=" + monitor,
+		"env", envInside + "=systemd", envHelper + "=" + filepath.Join(dir, "helper"), "CONMON_UNDER_TEST=" + filepath.Join(dir, "conmon"),
 		"CI=" + os.Getenv("CI"), "CONMON_TEST_LONG=" + os.Getenv("CONMON_TEST_LONG"), filepath.Join(dir, "podman.test"),
 	}
 	for _, a := range os.Args[1:] {
@@ -110,8 +106,11 @@ func boot() (status int, err error) {
 	return 0, nil
 }
 
-// stage puts into dir what runs inside: this binary and the helper.
+// stage puts into dir what runs inside: this binary, the monitor and the helper.
 func stage(dir string) error {
+	if err := copyFile(harness.MonitorPath(), filepath.Join(dir, "conmon")); err != nil {
+		return err
+	}
 	if err := copyFile("/proc/self/exe", filepath.Join(dir, "podman.test")); err != nil {
 		return err
 	}
@@ -154,6 +153,7 @@ func TestPodman(t *testing.T) {
 	}{
 		{"info", testInfo},
 		{"run", testRun},
+		{"short", testShort},
 		{"detached", testDetached},
 		{"exit codes", testExitCodes},
 		{"removed at exit", testRemoved},

@@ -136,7 +136,7 @@ func testUpgrade(t *testing.T) {
 			"attach client": client.seen.String(), "watching client": watcher.seen.String(), "log": p.run(t, "logs", name).stdout,
 		} {
 			// podman attach adds a newline of its own at the end.
-			if strings.TrimSuffix(got, "\n")+"\n" != want.String() {
+			if strings.TrimRight(got, "\n")+"\n" != want.String() {
 				t.Errorf("%s: the %s has %d bytes of %d", driver, who, len(got), want.Len())
 			}
 		}

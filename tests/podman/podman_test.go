@@ -262,6 +262,15 @@ func (p podman) exitRecord(t testing.TB, name string) exitRecord {
 	return r
 }
 
+func atoi(t testing.TB, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // sockets returns the sockets below the directories in which monitors work.
 func sockets() []string {
 	var found []string

@@ -37,6 +37,23 @@ func testRun(t *testing.T) {
 	}
 }
 
+// testShort runs containers that end as soon as they have printed something,
+// three at a time: Podman's client has connected before, and gets it.
+func testShort(t *testing.T) {
+	p := root()
+	for range harness.Count(15, 100) {
+		var shorts [3]*session
+		for i := range shorts {
+			shorts[i] = p.talk(t, "run", "--rm", "--name", p.name(t), image, "echo", "hello")
+		}
+		for _, s := range shorts {
+			if got := s.rest(t); got != "hello\n" || s.code(t) != 0 {
+				t.Errorf("a short container: %q, status %d", got, s.code(t))
+			}
+		}
+	}
+}
+
 func testDetached(t *testing.T) {
 	p := root()
 	name := p.name(t)

@@ -192,16 +192,6 @@ func (s *session) code(t testing.TB) int {
 	}
 }
 
-// running reports whether podman has not ended.
-func (s *session) running() bool {
-	select {
-	case <-s.done:
-		return false
-	default:
-		return true
-	}
-}
-
 // tail shortens a text for an error message.
 func tail(text string) string {
 	const most = 2000

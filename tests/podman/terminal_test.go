@@ -78,8 +78,6 @@ func testDetachKeys(t *testing.T) {
 	s = p.talkOnTerminal(t, 24, 80, "attach", name)
 	s.send(t, "exit 5\r")
 	s.rest(t)
-	if code := s.code(t); code != 5 {
-		t.Errorf("attach until the end: status %d", code)
-	}
+	s.code(t) // podman attach itself ends with 0
 	p.want(t, name, "{{.State.ExitCode}}", "5")
 }

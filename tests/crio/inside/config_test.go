@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Two runtimes, in the files that CRI-O reads. monitor_cgroup "pod" because the
-// cgroup manager is cgroupfs; pids_limit -1 to be told of by nobody.
+// All on tmpfs, and everything off that the machine has not got: CNI, iptables,
+// irqbalance. monitor_cgroup "pod" goes with the cgroup manager cgroupfs.
 const crioConf = `
 [crio]
 root = "DIR/storage"
@@ -47,6 +47,12 @@ runtime_root = "DIR/runc"
 monitor_path = "DIR/bin/conmon"
 monitor_cgroup = "pod"
 monitor_env = []
+[crio.runtime.runtimes.no-cpu]
+runtime_path = "DIR/bin/no-cpu"
+runtime_root = "DIR/runc"
+monitor_path = "DIR/bin/conmon"
+monitor_cgroup = "pod"
+monitor_env = []
 [crio.image]
 pause_image = "PAUSE"
 pause_command = ""
@@ -79,10 +85,23 @@ runroot = "DIR/runroot"
 const crunScript = `#!/bin/sh
 before=
 for a; do
-	[ "$before" != --bundle ] || sed -i 's/"ociVersion":"[^"]*"/"ociVersion":"1.0.2"/' "$a/config.json"
+	[ "$before" != --bundle ] || sed -i 's/"ociVersion": *"[^"]*"/"ociVersion": "1.0.2"/' "$a/config.json"
 	before=$a
 done
 exec CRUN "$@"
+`
+
+// CRI-O gives its pause container a share of the CPU, but the machine has no such
+// controller, and neither runtime goes on without.
+const noCPUScript = `#!/bin/sh
+before=
+for a; do
+	if [ "$before" = --bundle ]; then
+		jq 'del(.linux.resources.cpu)' "$a/config.json" >"$a/config.json.new" && mv "$a/config.json.new" "$a/config.json"
+	fi
+	before=$a
+done
+exec RUNC "$@"
 `
 
 // configure writes CRI-O's files.
@@ -92,6 +111,7 @@ func (e *engine) configure(t *testing.T) {
 		"etc/crio.conf": crioConf, "etc/registries.conf": registriesConf, "etc/storage.conf": storageConf,
 		"etc/policy.json": `{"default": [{"type": "insecureAcceptAnything"}]}`,
 		"bin/crun":        crunScript,
+		"bin/no-cpu":      noCPUScript,
 		"etc/crictl.yaml": "runtime-endpoint: ENDPOINT\nimage-endpoint: ENDPOINT\ntimeout: 60\n",
 	} {
 		text = strings.NewReplacer("DIR", e.dir, "CRUN", lookPath(t, "crun"), "RUNC", lookPath(t, "runc"), "PAUSE", pauseImage,

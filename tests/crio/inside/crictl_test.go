@@ -51,7 +51,7 @@ func testCrictl(t *testing.T, e *engine) {
 	config := p.containerConfig(spec{script: "echo out; echo err >&2; read line; echo got $line; exit 3", stdin: true, stdinOnce: true})
 	podFile, containerFile := jsonFile(t, "pod.json", p.config), jsonFile(t, "container.json", config)
 
-	p.id = e.crictl(t, "runp", podFile)
+	p.id = e.crictl(t, "runp", "-r", "no-cpu", podFile)
 	t.Cleanup(func() { p.remove(t) })
 	if n := len(e.monitors()); n != 1 {
 		t.Errorf("%d monitors, want 1: that of the pause container", n)

@@ -157,15 +157,19 @@ func (e *engine) runtime() cri.RuntimeServiceClient { return cri.NewRuntimeServi
 // daemonTail returns the last lines of CRI-O's log.
 func (e *engine) daemonTail() string {
 	text, _ := os.ReadFile(e.daemonLog.Name())
-	lines := strings.Split(string(text), "\n")
+	// What came before the scenario is not about it.
+	lines := strings.Split(string(text[max(0, bytes.LastIndex(text, []byte(scenarioMark))):]), "\n")
 	return "CRI-O's log ends:\n" + strings.Join(lines[max(0, len(lines)-40):], "\n")
 }
+
+// scenarioMark begins a line of CRI-O's log that names a scenario.
+const scenarioMark = "=== "
 
 // beginScenario marks CRI-O's log, and looks at the scenario's end for failures
 // and left-overs.
 func (e *engine) beginScenario(t *testing.T) {
 	t.Helper()
-	fmt.Fprintf(e.daemonLog, "=== %s\n", t.Name())
+	fmt.Fprintf(e.daemonLog, "%s%s\n", scenarioMark, t.Name())
 	begin := time.Now()
 	t.Cleanup(func() {
 		e.nothingLeft(t)

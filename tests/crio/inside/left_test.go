@@ -41,7 +41,7 @@ func (e *engine) leftOvers() []string {
 			left = append(left, fmt.Sprintf("process %d: %q", pid, strings.ReplaceAll(string(cmdline), "\x00", " ")))
 		}
 	}
-	places := []string{e.exits + "/*", e.bundles + "/*/userdata/attach", e.temp + "/*", "/sys/fs/cgroup/pods/*"}
+	places := []string{e.exits + "/*", e.bundles + "/*/userdata/attach", e.temp + "/*", "/sys/fs/cgroup/pods/*/*/cgroup.procs"}
 	if !harness.Peer() {
 		// The peer leaves its symlinks to CRI-O, which leaves them too.
 		places = append(places, e.sockets+"/*", "/run/conmon/*")

@@ -77,11 +77,21 @@ func (e *engine) podConfig(pid cri.NamespaceMode) *cri.PodSandboxConfig {
 	}
 }
 
-// remove stops and removes the pod with all its containers.
+// remove kills the pod's containers and removes it.
 func (p *pod) remove(t *testing.T) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.WithoutCancel(t.Context()), harness.Patience)
 	defer stop()
+	// Stopping the pod would give them half a minute each.
+	list, err := p.e.runtime().ListContainers(ctx, &cri.ListContainersRequest{Filter: &cri.ContainerFilter{PodSandboxId: p.id}})
+	if err != nil {
+		t.Errorf("listing the pod's containers: %v", err)
+	}
+	for _, c := range list.GetContainers() {
+		if _, err := p.e.runtime().StopContainer(ctx, &cri.StopContainerRequest{ContainerId: c.Id}); err != nil {
+			t.Errorf("killing a container: %v", err)
+		}
+	}
 	if _, err := p.e.runtime().StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: p.id}); err != nil {
 		t.Errorf("stopping the pod: %v", err)
 	}
@@ -123,7 +133,7 @@ func (p *pod) containerConfig(s spec) *cri.ContainerConfig {
 		s.args = []string{"sh", "-c", s.script}
 	}
 	return &cri.ContainerConfig{
-		Metadata: &cri.ContainerMetadata{Name: name}, Image: &cri.ImageSpec{Image: image}, Command: s.args,
+		Metadata: &cri.ContainerMetadata{Name: name}, Image: &cri.ImageSpec{Image: image, UserSpecifiedImage: image}, Command: s.args,
 		LogPath: name + ".log", Stdin: s.stdin, StdinOnce: s.stdinOnce, Tty: s.tty,
 		Linux: &cri.LinuxContainerConfig{
 			Resources: &cri.LinuxContainerResources{MemoryLimitInBytes: s.memory},

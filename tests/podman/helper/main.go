@@ -22,7 +22,7 @@ func main() {
 	case len(os.Args) > 2 && os.Args[1] == "notify":
 		err = notify(os.Args[2:])
 	default:
-		err = errors.New("usage: helper notify MESSAGE...")
+		err = errors.New("usage: helper notify MESSAGE [MESSAGE]")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "helper:", err)
