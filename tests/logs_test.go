@@ -182,7 +182,7 @@ func inode(t *testing.T, path string) uint64 {
 func TestLogReopenUnderLoad(t *testing.T) {
 	const seed = 6
 	r := volumeRuntime()
-	b := harness.NewBundle(t, r, payload(t, r, "talk", seed, 60))
+	b := harness.NewBundle(t, r, payload(t, r, "talk", seed, 40))
 	m := create(t, b, harness.Launch{Args: []string{"-i"}})
 	c := newTap(t, m).client // one that does not read would block the rest
 	b.Start(t)
@@ -218,7 +218,7 @@ func TestLogReopenUnderLoad(t *testing.T) {
 // new file by inotify, compress the old one.
 func TestLogKubeletRotation(t *testing.T) {
 	const seed = 7
-	b := harness.NewBundle(t, harness.FakeRuntime(), payload(t, harness.FakeRuntime(), "talk", seed, 60))
+	b := harness.NewBundle(t, harness.FakeRuntime(), payload(t, harness.FakeRuntime(), "talk", seed, 10))
 	b.LogPath = b.Base + "/0.log"
 	m := create(t, b, harness.Launch{Engine: harness.CRIO, Args: []string{"-i"}})
 	c := newTap(t, m).client // one that does not read would block the rest
@@ -251,7 +251,7 @@ func compressFile(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
+	w, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // faster than the container
 	if _, err := w.Write(text); err != nil || w.Close() != nil {
 		t.Fatal("compressing in memory does not work")
 	}

@@ -1,8 +1,9 @@
 package main
 
 import (
-	"conmon/internal/version"
 	"strings"
+
+	"conmon/internal/version"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"

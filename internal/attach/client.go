@@ -101,7 +101,7 @@ func (s *Server) clientReady(ev poll.Event) {
 	if ev.Mask&(poll.Hup|poll.Err) != 0 {
 		c.hup, c.out = true, false
 	}
-	if c.in && !c.paused && ev.Mask&(poll.In|poll.Hup|poll.Err) != 0 {
+	if c.in && (!c.paused || c.hup) && ev.Mask&(poll.In|poll.Hup|poll.Err) != 0 {
 		s.receive(c)
 	}
 	if c.out && c.lagging && ev.Mask&poll.Out != 0 {

@@ -20,6 +20,11 @@ func (s *Server) receive(c *client) {
 		if s.stdin.accepts() {
 			room := s.stdin.room()
 			if c.paused = room == nil; c.paused {
+				if c.hup && !unread(c.fd) {
+					// Or those who look in and leave would pile up for as long
+					// as the container does not read.
+					c.in, c.paused = false, false
+				}
 				return
 			}
 			if n, err = recv(c.fd, room); n > 0 {
@@ -103,6 +108,12 @@ func peerState(fd int) (over, left bool) {
 		return false, false // interrupted: it is reported again
 	}
 	return p[0].Revents&unix.POLLRDHUP != 0, p[0].Revents&unix.POLLHUP != 0
+}
+
+// unread reports whether there is input in a client's socket.
+func unread(fd int) bool {
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	return n > 0 || err != nil
 }
 
 // recv reads one packet; a longer one than b is cut.

@@ -1,9 +1,11 @@
 package exitfile
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +100,7 @@ func (d *draft) settle() error {
 }
 
 // A temporary name is a dot, the file's name as far as it fits the 255 bytes of
-// a name, a dot and eight random hexadecimal digits.
+// a name, a dot and eight hexadecimal digits.
 const (
 	longest = 200
 	digits  = 8
@@ -109,11 +111,11 @@ func tempPrefix(name string) string { return "." + name[:min(len(name), longest)
 // createTemp creates a temporary file for name, one that nobody could foresee.
 func createTemp(dirFD int, name string) (fd int, temp string, err error) {
 	for range 16 {
-		var random [digits / 2]byte
-		if _, err = unix.Getrandom(random[:], 0); err != nil {
-			return -1, "", fmt.Errorf("getrandom: %w", err)
-		}
-		temp = tempPrefix(name) + hex.EncodeToString(random[:])
+		// The nanoseconds of the clock: nobody is to foresee the name, but O_EXCL
+		// is what counts, and the kernel's random numbers take some start-up.
+		var unlikely [digits / 2]byte
+		binary.BigEndian.PutUint32(unlikely[:], uint32(time.Now().UnixNano()))
+		temp = tempPrefix(name) + hex.EncodeToString(unlikely[:])
 		fd, err = unix.Openat(dirFD, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
 		if err == nil {
 			return fd, temp, nil

@@ -79,14 +79,15 @@ func appendBool(b []byte, key string, v bool) []byte {
 	return strconv.AppendBool(appendKey(b, key), v)
 }
 
-// appendTime writes RFC 3339 with nanoseconds and the time's own zone, null for
-// a time that is not known.
+// appendTime writes RFC 3339 with nanoseconds in UTC, as status does (the local
+// zone is a file that may have to be read first), null for a time that is not
+// known.
 func appendTime(b []byte, key string, t time.Time) []byte {
 	b = appendKey(b, key)
 	if t.IsZero() {
 		return append(b, "null"...)
 	}
-	b = t.AppendFormat(append(b, '"'), time.RFC3339Nano)
+	b = t.UTC().AppendFormat(append(b, '"'), time.RFC3339Nano)
 	return append(b, '"')
 }
 

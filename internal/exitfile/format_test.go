@@ -26,7 +26,7 @@ func TestAppendJSON(t *testing.T) {
 		BytesLogged: 1, LinesLogged: 2, BytesLost: 3, LinesLost: 4,
 	}
 	want := `{"schema":1,"id":"c1","status":137,"signal":9,"core":true,"oom":true,"timed_out":true,` +
-		`"reason":"because","started":"2026-01-02T03:04:05.000000006+02:00","finished":"2026-01-02T03:04:06.7Z",` +
+		`"reason":"because","started":"2026-01-02T01:04:05.000000006Z","finished":"2026-01-02T03:04:06.7Z",` +
 		`"bytes_logged":1,"lines_logged":2,"bytes_lost":3,"lines_lost":4}` + "\n"
 	if got := string(e.AppendJSON(nil)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -126,9 +126,9 @@ func readV1(dir string, fd int, last counts, rang bool) (counts, error) {
 		return counts{}, err
 	}
 	now := last
-	_, counted := value(control[:n], "oom_kill")
+	kills, counted := value(control[:n], "oom_kill")
 	if counted {
-		now.kill = killsWithin(dir)
+		now.kill = kills + killsBelow(dir)
 	}
 	own := rang && underOOM(control[:n]) && !above && !underOOM(readControl(filepath.Dir(dir)))
 	if own || rang && !counted {
@@ -146,10 +146,10 @@ func underOOM(control []byte) bool {
 // maxCgroups bounds a look at a v1 cgroup in which the container made others.
 const maxCgroups = 1000
 
-// killsWithin adds up the kills of a v1 cgroup and those below it.
-func killsWithin(dir string) int {
+// killsBelow adds up the kills of the cgroups below a v1 cgroup.
+func killsBelow(dir string) int {
 	sum := 0
-	dirs := []string{dir}
+	dirs := appendChildren(nil, dir)
 	for i := 0; i < len(dirs) && i < maxCgroups; i++ {
 		kills, _ := value(readControl(dirs[i]), "oom_kill")
 		sum += kills
@@ -162,16 +162,16 @@ func killsWithin(dir string) int {
 // has none. It reads them by itself, as os.ReadDir allocates 12 kB each time,
 // which a monitor keeps for good.
 func appendChildren(dirs []string, dir string) []string {
+	// A cgroup has no more links than directories, and mostly has none below it.
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil || st.Nlink == 2 {
+		return dirs
+	}
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return dirs
 	}
 	defer unix.Close(fd)
-	// A cgroup has no more links than directories, and mostly has none below it.
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) == nil && st.Nlink == 2 {
-		return dirs
-	}
 	var buf [4096]byte
 	for {
 		n, err := unix.ReadDirent(fd, buf[:])

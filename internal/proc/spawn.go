@@ -35,8 +35,9 @@ type Command struct {
 	Idle bool
 }
 
-// launch is a Command in the shape that the child can use: it runs in a copy of
-// one thread of this process and must neither allocate nor grow its stack.
+// launch is a Command in the shape that the child can use: it runs as a thread
+// that the Go runtime does not know, in this process's memory or a copy of it, and
+// must neither allocate nor grow its stack.
 type launch struct {
 	path, oomPath  *byte
 	argv, envv     []*byte
@@ -156,19 +157,21 @@ func prepare(c *Command) (*launch, error) {
 const listenPidPrefix = "LISTEN_PID="
 
 // fork makes the child. Nothing between blocking the signals and unblocking
-// them may be preempted: the function and all it calls are nosplit.
+// them may be preempted: the function and all it calls are nosplit. While the
+// child is in our memory, no handler of ours may run in it: that is what the
+// signals are blocked for.
 //
 //go:norace
 //go:nosplit
 func fork(l *launch) (pid int, pidfd int32, errno syscall.Errno) {
 	pidfd = -1
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&l.all)), uintptr(unsafe.Pointer(&l.old)), sigsetSize, 0, 0)
-	r, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD)|unix.CLONE_PIDFD, 0, uintptr(unsafe.Pointer(&pidfd)), 0, 0, 0)
-	if r == 0 && errno == 0 {
+	r, e := vfork(uintptr(unix.SIGCHLD)|unix.CLONE_PIDFD|vforkFlags, &pidfd)
+	if r == 0 && e == 0 {
 		child(l) // does not return
 	}
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&l.old)), 0, sigsetSize, 0, 0)
-	return int(r), pidfd, errno
+	return int(r), pidfd, syscall.Errno(e)
 }
 
 // child turns the forked process into the program. It ends by exec or exit.
