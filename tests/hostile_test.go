@@ -239,7 +239,7 @@ func TestHostileChurn(t *testing.T) {
 	pid := m.Pid(t)
 	m.WaitLog(t, "tick")
 	upgrade(t, m) // see TestUpgradeKeepsItsFace
-	before := listing(pid)
+	before := descriptors(pid)
 	for i := range harness.Count(100, 1000) {
 		c := m.Attach(t)
 		switch i % 4 {
@@ -265,10 +265,10 @@ func TestHostileChurn(t *testing.T) {
 	}
 	defer func() {
 		if t.Failed() {
-			t.Logf("descriptors before\n%q, and now\n%q", before, listing(pid))
+			t.Logf("descriptors before\n%q, and now\n%q", before, descriptors(pid))
 		}
 	}()
-	harness.Eventually(t, "the descriptors are as many as before", func() bool { return len(listing(pid)) <= len(before)+3 })
+	harness.Eventually(t, "the descriptors are as many as before", func() bool { return len(descriptors(pid)) <= len(before)+3 })
 	checkMemory(t, m)
 	b.Kill(t, "KILL")
 	if status := m.Finish(t); status != 137 {
@@ -289,15 +289,4 @@ func strange(t *testing.T, path string, i int) {
 	defer unix.Close(fd)
 	words := [][]byte{nil, {0}, []byte("upgrade \x00"), []byte("status status"), bytes.Repeat([]byte("upgrade "), 5000)}
 	_ = unix.Sendto(fd, words[i%len(words)], unix.MSG_NOSIGNAL, nil)
-}
-
-// listing names the descriptors of a process.
-func listing(pid int) (names []string) {
-	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		target, _ := os.Readlink(dir + e.Name())
-		names = append(names, e.Name()+" "+target)
-	}
-	return names
 }

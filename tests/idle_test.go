@@ -84,7 +84,7 @@ func TestNoWakeUps(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // they only wait
 			pids := idle(t, 5, c.terminal, "-i")
-			time.Sleep(time.Second) // timers of the start run out
+			time.Sleep(3 * time.Second) // timers of the start run out, a second after its last event
 			before := make([]int, len(pids))
 			for i, pid := range pids {
 				before[i] = switches(t, pid)

@@ -256,8 +256,13 @@ func backups(path string) []string {
 	}
 }
 
-// descriptors returns how many descriptors a process has.
-func descriptors(pid int) int {
-	entries, _ := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
-	return len(entries)
+// descriptors names the descriptors of a process.
+func descriptors(pid int) (names []string) {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		target, _ := os.Readlink(dir + e.Name())
+		names = append(names, e.Name()+" "+target)
+	}
+	return names
 }

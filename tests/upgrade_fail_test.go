@@ -57,9 +57,7 @@ func TestUpgradeFails(t *testing.T) {
 			t.Errorf("%s: %d upgrades, error %q", c.name, s.Monitor.Upgrades, s.Monitor.UpgradeError)
 		}
 	}
-	if after := descriptors(pid); after != before {
-		t.Errorf("%d descriptors before, %d after", before, after)
-	}
+	harness.Eventually(t, "the descriptors are as many as before", func() bool { return len(descriptors(pid)) <= len(before) })
 	if _, err := client.Upgrade(m.Dir, ""); err != nil {
 		t.Errorf("after all that: %v", err)
 	}
@@ -263,9 +261,7 @@ func TestUpgradeKeepsItsFace(t *testing.T) {
 	if after := face(); !slices.Equal(before, after) {
 		t.Errorf("before\n%q, after\n%q", before, after)
 	}
-	if n := descriptors(pid); n != fds {
-		t.Errorf("%d descriptors before, %d after 20 upgrades", fds, n)
-	}
+	harness.Eventually(t, "the descriptors are as many as before", func() bool { return len(descriptors(pid)) <= len(fds) })
 	b.Kill(t, "KILL")
 	m.Finish(t)
 	environ, err := os.ReadFile(b.Base + "/environ")

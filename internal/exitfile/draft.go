@@ -16,7 +16,6 @@ type draft struct {
 	dir, name string
 	content   []byte
 	temp      string // the hidden name, "" while there is none
-	dirFD     int    // owned, from create to settle
 	fileFD    int    // owned, from create to sync
 }
 
@@ -48,20 +47,15 @@ func (d *draft) create() error {
 	if d.name == "" || strings.Contains(d.name, "/") {
 		return fmt.Errorf("write %q in %s: %w", d.name, d.dir, unix.EINVAL)
 	}
-	dirFD, err := unix.Open(d.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("write %s: open directory: %w", d.path(), err)
-	}
-	fd, temp, err := createTemp(dirFD, d.name)
+	fd, temp, err := createTemp(d.dir, d.name)
 	if err == nil {
-		d.temp, d.dirFD, d.fileFD = temp, dirFD, fd
+		d.temp, d.fileFD = temp, fd
 		if err = writeAll(fd, d.content); err == nil {
 			return nil
 		}
 		_ = unix.Close(fd)
-		_ = unix.Unlinkat(dirFD, temp, 0)
+		_ = unix.Unlink(temp)
 	}
-	_ = unix.Close(dirFD)
 	return fmt.Errorf("write %s: %w", d.path(), err)
 }
 
@@ -80,8 +74,8 @@ func (d *draft) sync() error {
 // stands for a rename into the directory as well; Podman takes the file's ctime,
 // which is the moment of the rename, for the end of the container.
 func (d *draft) publish() error {
-	if err := unix.Renameat(d.dirFD, d.temp, d.dirFD, d.name); err != nil {
-		_ = unix.Unlinkat(d.dirFD, d.temp, 0)
+	if err := unix.Rename(d.temp, d.path()); err != nil {
+		_ = unix.Unlink(d.temp)
 		return fmt.Errorf("rename %s into place: %w", d.path(), err)
 	}
 	return nil
@@ -90,9 +84,13 @@ func (d *draft) publish() error {
 // settle makes the name last and removes what monitors that were killed between
 // create and publish have left behind.
 func (d *draft) settle() error {
-	err := fsync(d.dirFD)
-	sweep(d.dirFD, d.name)
-	_ = unix.Close(d.dirFD)
+	dirFD, err := unix.Open(d.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open directory %s: %w", d.dir, err)
+	}
+	defer unix.Close(dirFD)
+	err = fsync(dirFD)
+	sweep(dirFD, d.name)
 	if err != nil {
 		return fmt.Errorf("fsync directory %s: %w", d.dir, err)
 	}
@@ -108,15 +106,16 @@ const (
 
 func tempPrefix(name string) string { return "." + name[:min(len(name), longest)] + "." }
 
-// createTemp creates a temporary file for name, one that nobody could foresee.
-func createTemp(dirFD int, name string) (fd int, temp string, err error) {
+// createTemp creates a temporary file for the file name in dir, one that nobody
+// could foresee. It returns the file's path.
+func createTemp(dir, name string) (fd int, temp string, err error) {
 	for range 16 {
 		// The nanoseconds of the clock: nobody is to foresee the name, but O_EXCL
 		// is what counts, and the kernel's random numbers take some start-up.
 		var unlikely [digits / 2]byte
 		binary.BigEndian.PutUint32(unlikely[:], uint32(time.Now().UnixNano()))
-		temp = tempPrefix(name) + hex.EncodeToString(unlikely[:])
-		fd, err = unix.Openat(dirFD, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+		temp = dir + "/" + tempPrefix(name) + hex.EncodeToString(unlikely[:])
+		fd, err = unix.Open(temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
 		if err == nil {
 			return fd, temp, nil
 		}

@@ -16,7 +16,10 @@ const (
 	// stallMax bounds what is kept in memory while a write hangs and the policy
 	// is to drop: enough for a disk that is busy, not for one that is dead.
 	stallMax = 1 << 20
-	// blockMax is the same for the policy to block, where it is never reached
+	// stallTime is how long the container waits for a write that hangs, once half
+	// of that is used up, before anything is lost.
+	stallTime = 2 * clock.Second
+	// blockMax is stallMax for the policy to block, where it is never reached
 	// because the container is not read from.
 	blockMax = 64 << 20
 	// opLimit is how long the monitor waits for the disk before it goes on.
@@ -47,7 +50,8 @@ type file struct {
 	cur       buffer // whole records, not yet written
 	lent      buffer // what a stalled operation holds
 	stalled   bool   // op still runs, and is the worker's
-	reopening bool   // a reopen is due when it is over
+	stalledAt clock.Mono
+	reopening bool // a reopen is due when it is over
 
 	total    int64 // formatted bytes written, for the global limit
 	silent   bool  // the global limit is reached
@@ -233,7 +237,10 @@ func (f *file) deadline() clock.Mono {
 	}
 	d := clock.Earlier(f.flushAt[0], f.flushAt[1])
 	if f.stalled {
-		return d
+		if f.cfg.Block {
+			return d
+		}
+		return clock.Earlier(d, f.hopeful())
 	}
 	return clock.Earlier(d, f.retryAt)
 }

@@ -73,7 +73,7 @@ func (f *file) do(now clock.Mono) bool {
 	if f.worker.Do(&f.op, time.Duration(limit)) {
 		return f.settle(now)
 	}
-	f.stalled = true
+	f.stalled, f.stalledAt = true, now
 	f.lent, f.cur = f.cur, buffer{}
 	return false
 }
@@ -139,7 +139,20 @@ func (f *file) unwritten(now clock.Mono) {
 
 // blocked reports whether the container is to wait for the disk.
 func (f *file) blocked() bool {
-	return f.cfg.Block && !f.draining && (f.stalled || f.retryAt != 0)
+	if f.cfg.Block {
+		return !f.draining && (f.stalled || f.retryAt != 0)
+	}
+	return f.hopeful() != 0
+}
+
+// hopeful returns until when the container waits for a disk although it need
+// not: one that is only slow must not cost output. 0: it does not wait.
+func (f *file) hopeful() clock.Mono {
+	until := f.stalledAt + stallTime
+	if !f.stalled || f.draining || f.cur.len() < stallMax/2 || clock.Now() >= until {
+		return 0
+	}
+	return until
 }
 
 // busy reports whether an operation hangs that cannot be handed over.

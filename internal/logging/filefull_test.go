@@ -209,7 +209,16 @@ func TestStalledWrite(t *testing.T) {
 			for ; sent < 3000 && !r.Blocked(stdio.Stdout); sent++ {
 				put(r.Log, stdio.Stdout, line)
 			}
-			if d := time.Since(start); d > 2*time.Second {
+			if s := r.Stats().Drivers[0].Streams[0]; s.Lost != (Count{}) {
+				t.Errorf("lost without having waited: %+v", s)
+			}
+			if !block { // the container waits for a while, and then no more
+				r.until("the patience is over", func() bool { return !r.Blocked(stdio.Stdout) })
+				for ; sent < 3000 && !r.Blocked(stdio.Stdout); sent++ {
+					put(r.Log, stdio.Stdout, line)
+				}
+			}
+			if d := time.Since(start); d > time.Duration(stallTime)+time.Second {
 				t.Errorf("the container waited for %v", d)
 			}
 			if !r.Busy() || block != (sent < 3000) {

@@ -58,6 +58,7 @@ func (m *Monitor) create() error {
 		return err
 	}
 	m.runtime = proc.Adopt(pid, pidfd)
+	m.openWindows()
 	m.reaped = map[int]unix.WaitStatus{}
 	return m.poller.Add(pidfd, poll.Tag{Owner: ownRuntime}, poll.In)
 }
@@ -209,6 +210,7 @@ func (m *Monitor) announce() {
 	if err := parent.Send(m.pipes.Sync, m.proto.Created(m.container.Pid), now+sendTime); err != nil {
 		m.diag.Error(err.Error())
 	}
+	m.parked.find()
 	if m.cfg.Timeout > 0 {
 		m.timers.timeout = now + clock.Mono(m.cfg.Timeout)*clock.Second
 	}

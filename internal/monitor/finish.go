@@ -1,7 +1,6 @@
 package monitor
 
 import (
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ func (m *Monitor) finish() int {
 		do   func()
 	}{
 		{"drain", m.drainAll},
-		{"close inherited descriptors", closeInherited},
+		{"close inherited descriptors", m.closeInherited},
 		{"end attach", m.endAttach},
 		{"record the exit", m.record},
 		{"report", func() { m.report(m.proto.Ended(m.end.status, m.end.reason)) }},
@@ -59,7 +58,7 @@ func (m *Monitor) fail() int {
 	m.report(m.proto.Failed(reason))
 	m.log.Finish(m.end.due)
 	killOrphans()
-	closeInherited()
+	m.closeInherited()
 	m.closeDoors()
 	if m.attach != nil {
 		m.attach.Close() // now: the exit command may be a long time off
@@ -92,34 +91,6 @@ func (m *Monitor) drainAll() {
 		m.drain(&m.streams[i], now)
 	}
 	m.log.Finish(m.share(2))
-}
-
-// closeInherited closes what the engine parked in us for the container's life,
-// published ports above all: everything that is not ours. Ours is close-on-exec.
-func closeInherited() {
-	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(dir)
-	var names []string
-	for {
-		var b [2048]byte
-		n, err := unix.ReadDirent(dir, b[:])
-		if n <= 0 || err != nil {
-			break
-		}
-		_, _, names = unix.ParseDirent(b[:n], -1, names)
-	}
-	for _, name := range names {
-		fd, err := strconv.Atoi(name)
-		if err != nil || fd < 3 {
-			continue
-		}
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
-			_ = unix.Close(fd)
-		}
-	}
 }
 
 func (m *Monitor) report(message []byte) {

@@ -80,6 +80,7 @@ type Monitor struct {
 
 	timers timers
 	memory renewal
+	parked inherited
 	panics int
 	end    end
 	up     upgrade

@@ -93,6 +93,7 @@ func (m *Monitor) prepare(st *handoff.State) error {
 		}
 		if m.pipes.Start >= 0 {
 			m.phase = awaiting
+			m.openWindows()
 			return m.poller.Add(m.pipes.Start, poll.Tag{Owner: ownStart}, poll.In)
 		}
 	}
@@ -119,7 +120,17 @@ func (m *Monitor) openDoors() (err error) {
 			return err
 		}
 	}
-	// Nobody's container fails for want of what only people look at.
+	return nil
+}
+
+// openWindows makes what only people look through, once the runtime is at work
+// and there is time. No container fails for want of it.
+func (m *Monitor) openWindows() {
+	cfg := m.cfg
+	if cfg.Bundle == "" || m.status != nil {
+		return
+	}
+	var err error
 	if m.status, err = status.Listen(cfg.Bundle, m.poller, ownStatus); err != nil {
 		m.diag.Warn(err.Error())
 	}
@@ -128,7 +139,6 @@ func (m *Monitor) openDoors() (err error) {
 			m.diag.Debug(err.Error())
 		}
 	}
-	return nil
 }
 
 func (m *Monitor) attachOptions() attach.Options {

@@ -29,11 +29,9 @@ const (
 func (m *Monitor) rest() {
 	m.buffer.Release()
 	m.log.Trim()
-	if m.memory.base == 0 {
-		proc.UnmapProgram()
-	}
 	if m.memory.base == 0 || m.memory.turns >= turnsAtRest {
 		m.renewIfGrown(growAtRest)
+		proc.UnmapProgram()
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // UnmapProgram takes the program's code and constants out of this process's
-// page tables: start-up has touched most of them, waiting needs few. They stay
+// page tables: work has touched many of them, waiting needs few. They stay
 // in the page cache, whence the kernel maps them again as they are used.
 func UnmapProgram() {
 	fd, err := unix.Open("/proc/self/maps", unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -215,8 +215,11 @@ func notify(path string, n int) error {
 	}
 	to := &unix.SockaddrUnix{Name: path}
 	rubbish := [][]byte{
-		[]byte("MAINPID=1"), []byte("\n\n\n"), {0xff, 0, 0xfe}, []byte(strings.Repeat("STATUS=\n", 8000)),
-		[]byte("STATUS=" + strings.Repeat("y", 50000)), []byte("FDSTORE=1\nMAINPID=77\nREADY=0"), {},
+		[]byte("MAINPID=1"), []byte("\n\n\n"),
+		{0xff, 0, 0xfe},
+		[]byte(strings.Repeat("STATUS=\n", 8000)),
+		[]byte("STATUS=" + strings.Repeat("y", 50000)), []byte("FDSTORE=1\nMAINPID=77\nREADY=0"),
+		{},
 	}
 	for i := range n {
 		if err := unix.Sendto(fd, rubbish[i%len(rubbish)], 0, to); err != nil {

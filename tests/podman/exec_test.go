@@ -65,7 +65,7 @@ func testExecConcurrent(t *testing.T) {
 	p := root()
 	name := p.name(t)
 	p.ok(t, "run", "-d", "--name", name, image, "sleep", "1000")
-	sessions := make([]*session, harness.Count(10, 40))
+	sessions := make([]*session, harness.Count(10, 20))
 	for i := range sessions {
 		sessions[i] = p.talk(t, "exec", "-i", name, "sh", "-c", fmt.Sprintf("read x; seq %d; echo $x; exit %d", 1000*i, i))
 	}

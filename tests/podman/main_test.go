@@ -5,11 +5,13 @@
 package podman
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -90,10 +92,13 @@ func boot() (status int, err error) {
 			args = append(args, a)
 		}
 	}
-	cmd := exec.Command(filepath.Join(harness.Repo(), "tests", "lib", "in-systemd"), args...)
+	ctx, done := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer done()
+	cmd := exec.CommandContext(ctx, filepath.Join(harness.Repo(), "tests", "lib", "in-systemd"), args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	// If go test loses its patience with us, the systemd must not stay. The
-	// signal comes at the end of the thread, not of the process.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	// If go test kills us, the systemd must not stay. The signal comes at the end
+	// of the thread, not of the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -154,6 +159,7 @@ func TestPodman(t *testing.T) {
 		{"info", testInfo},
 		{"run", testRun},
 		{"short", testShort},
+		{"late monitor", testLateMonitor},
 		{"detached", testDetached},
 		{"exit codes", testExitCodes},
 		{"removed at exit", testRemoved},

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"conmon/tests/harness"
 )
 
@@ -41,15 +43,44 @@ func testRun(t *testing.T) {
 // three at a time: Podman's client has connected before, and gets it.
 func testShort(t *testing.T) {
 	p := root()
-	for range harness.Count(15, 100) {
+	for range harness.Count(8, 40) {
 		var shorts [3]*session
 		for i := range shorts {
-			shorts[i] = p.talk(t, "run", "--rm", "--name", p.name(t), image, "echo", "hello")
+			shorts[i] = p.talk(t, "run", "--rm", "--log-driver", "k8s-file", "--name", p.name(t), image, "echo", "hello")
 		}
 		for _, s := range shorts {
 			if got := s.rest(t); got != "hello\n" || s.code(t) != 0 {
 				t.Errorf("a short container: %q, status %d", got, s.code(t))
 			}
+		}
+	}
+}
+
+// testLateMonitor keeps the monitor from running until the client has connected
+// and the container has printed and died, as a busy machine does: all of that is
+// there at once when it runs again, and the client still gets the output.
+func testLateMonitor(t *testing.T) {
+	p := root()
+	for _, driver := range []string{"k8s-file", "journald", "none"} {
+		name := p.name(t)
+		p.ok(t, "create", "--log-driver", driver, "--name", name, image, "echo", "hello")
+		p.ok(t, "init", name)
+		monitor, container := p.monitorOf(t, name), atoi(t, p.inspect(t, name, "{{.State.Pid}}"))
+		if err := unix.Kill(monitor, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		// As if some other process had died before: the monitor looks for dead ones
+		// first, then, and finds the container.
+		if err := unix.Kill(monitor, unix.SIGCHLD); err != nil {
+			t.Fatal(err)
+		}
+		s := p.talk(t, "start", "-a", name)
+		harness.Eventually(t, "the container has died", func() bool { return !harness.Alive(container) })
+		if err := unix.Kill(monitor, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.rest(t); got != "hello\n" || s.code(t) != 0 {
+			t.Errorf("%s: the client has %q, status %d", driver, got, s.code(t))
 		}
 	}
 }

@@ -68,7 +68,8 @@ X_OTHER=1" "READY=1
 MAINPID=98
 STATUS=all is well" RELOADING=1 WATCHDOG=1 FDSTORE=1 STOPPING=1; sleep 1000`)
 	var lines []string
-	for !slices.Contains(lines, "STOPPING=1") {
+	isMain := func(line string) bool { return strings.HasPrefix(line, "MAINPID=") }
+	for !slices.Contains(lines, "STOPPING=1") || !slices.ContainsFunc(lines, isMain) {
 		lines = append(lines, strings.Split(strings.TrimSuffix(next(), "\n"), "\n")...)
 	}
 	monitor := fmt.Sprintf("MAINPID=%d", p.monitorOf(t, name))

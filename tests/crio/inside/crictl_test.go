@@ -64,7 +64,7 @@ func testCrictl(t *testing.T, e *engine) {
 	if got := e.crictl(t, "ps", "-q"); got != id {
 		t.Errorf("running containers are %q, want %q", got, id)
 	}
-	if got := e.crictl(t, "exec", "-s", id, "echo", "hello"); got != "hello" {
+	if got := e.crictl(t, "exec", "-s", id, "echo", "hello"); strings.TrimSpace(got) != "hello" { // crictl adds a newline
 		t.Errorf("exec printed %q", got)
 	}
 	attach := e.crictlCommand(limited(t), "attach", "-i", id)

@@ -44,7 +44,7 @@ func newEngine(t *testing.T) *engine {
 		dir: dir, sockets: dir + "/socks", exits: dir + "/exits", bundles: dir + "/runroot/overlay-containers", logs: dir + "/logs",
 		monitor: dir + "/bin/conmon", temp: dir + "/tmp", before: processes(),
 	}
-	for _, d := range []string{e.sockets, e.exits, e.logs, e.temp, dir + "/bin", dir + "/etc", dir + "/big"} {
+	for _, d := range []string{e.sockets, e.exits, e.logs, dir + "/bin", dir + "/etc", dir + "/big"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +106,13 @@ func (e *engine) endpoint() string { return "unix://" + e.dir + "/crio.sock" }
 // startDaemon starts CRI-O and waits until it answers.
 func (e *engine) startDaemon(t *testing.T) {
 	t.Helper()
+	// A CRI-O that was killed leaves files of the sessions that it waited for.
+	if err := os.RemoveAll(e.temp); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(e.temp, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(os.Getenv("CONMON_CRIO_ENGINES")+"/crio", "--config", e.dir+"/etc/crio.conf", "--config-dir", "")
 	cmd.Stdout, cmd.Stderr = e.daemonLog, e.daemonLog
 	cmd.Env = []string{

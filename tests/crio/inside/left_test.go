@@ -48,11 +48,10 @@ func (e *engine) leftOvers() []string {
 	}
 	for _, p := range places {
 		found, _ := filepath.Glob(p)
-		for _, f := range found {
-			if filepath.Base(f) != "exec-pid-dir" { // CRI-O's own
-				left = append(left, f)
-			}
-		}
+		left = append(left, slices.DeleteFunc(found, func(path string) bool {
+			name := filepath.Base(path)
+			return name == "exec-pid-dir" || strings.HasPrefix(name, "TestInside") // CRI-O's own, and ours
+		})...)
 	}
 	slices.Sort(left)
 	return left

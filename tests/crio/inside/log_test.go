@@ -3,8 +3,10 @@ package inside
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -45,23 +47,22 @@ func testLog(t *testing.T, e *engine) {
 // reopened. Every line has to be in exactly one of the files.
 func testRotate(t *testing.T, e *engine) {
 	const lines, size = 1_500_000, 12 << 20
-	c := e.newPod(t).shell(t, fmt.Sprintf("exec seq 1 %d", lines))
-	var rotated []string // compressed, but for the last one
-	for {
-		s, err := c.status(limited(t))
-		if err != nil {
-			t.Fatal(err)
+	// It does not end before it is told to: then CRI-O reopens nothing any more.
+	c := e.newPod(t).run(t, spec{script: fmt.Sprintf("seq 1 %d; read line", lines), stdin: true, stdinOnce: true})
+	last := fmt.Appendf(nil, " %d\n", lines)
+	var rotated []string                          // compressed, but for the last one
+	tick := time.NewTicker(10 * time.Millisecond) // the kubelet looks every ten seconds
+	defer tick.Stop()
+	for end := time.Now().Add(harness.Patience); !bytes.HasSuffix(tail(t, c.log), last); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("in %v the last line did not come", harness.Patience)
 		}
-		if s.State == cri.ContainerState_CONTAINER_EXITED {
-			break
+		if info, err := os.Stat(c.log); err == nil && info.Size() >= size {
+			rotated = c.rotate(t, rotated)
 		}
-		if info, err := os.Stat(c.log); err != nil || info.Size() < size {
-			time.Sleep(10 * time.Millisecond) // the kubelet looks every ten seconds
-			continue
-		}
-		rotated = c.rotate(t, rotated)
 	}
-	c.wantEnd(t, 0, "Completed")
+	c.attach(t, "-i").stdin.Close()
+	c.wantEnd(t, 1, "Error") // read found the end of its input
 	if len(rotated) < 3 {
 		t.Errorf("%d rotations while the container was writing, want 3", len(rotated))
 	}
@@ -79,6 +80,25 @@ func testRotate(t *testing.T, e *engine) {
 	if seen != lines {
 		t.Errorf("%d lines, want %d", seen, lines)
 	}
+}
+
+// tail returns the last bytes of a file, if it is there.
+func tail(t *testing.T, path string) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	buf := make([]byte, 64)
+	if end, err := f.Seek(0, io.SeekEnd); err == nil && end > int64(len(buf)) {
+		_, err = f.Seek(-int64(len(buf)), io.SeekEnd)
+	}
+	n, _ := io.ReadFull(f, buf)
+	return buf[:n]
 }
 
 // rotate is one round of the kubelet.
