@@ -15,7 +15,7 @@ import (
 type draft struct {
 	dir, name string
 	content   []byte
-	temp      string // the hidden name, "" while there is none
+	temp      string // the hidden file, "" while there is none
 	fileFD    int    // owned, from create to sync
 }
 
@@ -41,8 +41,8 @@ func Write(dir, name string, content []byte) error {
 // path names the file for errors.
 func (d *draft) path() string { return d.dir + "/" + d.name }
 
-// create opens the directory and writes the hidden file. After an error nothing
-// is left of it.
+// create writes the hidden file; after an error nothing is left of it. The
+// directory is not opened before settle, as somebody waits for each file.
 func (d *draft) create() error {
 	if d.name == "" || strings.Contains(d.name, "/") {
 		return fmt.Errorf("write %q in %s: %w", d.name, d.dir, unix.EINVAL)
