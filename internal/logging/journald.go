@@ -80,8 +80,11 @@ func loadJournald(socket string, c *config.Config, st *handoff.State, key string
 	j.reconnects = uint64(st.Int(key + "reconnects"))
 	j.trouble.load(st, key)
 	j.ledger.load(st, key)
-	if j.queue.len() > 0 && j.retryAt == 0 {
-		j.retryAt = clock.Now() // the new image has a new connection
+	if j.queue.len() > 0 {
+		j.takenAt = clock.Now() // the journal's patience starts anew
+		if j.retryAt == 0 {
+			j.retryAt = j.takenAt // the new image has a new connection
+		}
 	}
 	return j
 }
