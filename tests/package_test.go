@@ -140,7 +140,7 @@ func TestDebianPackage(t *testing.T) {
 	harness.NeedTool(t, "dpkg-deb")
 	src := sources(t)
 	build := func() (path, text string) {
-		out := strings.Fields(mustRun(t, src, "make", "deb", testCommit))
+		out := strings.Fields(mustRun(t, src, "make", "--no-print-directory", "deb", testCommit))
 		path = src + "/" + out[len(out)-1]
 		data, err := os.ReadFile(path)
 		if err != nil {
