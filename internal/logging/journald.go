@@ -21,6 +21,10 @@ const (
 	entryMax = 1 << 20
 	// journalQueue bounds what is kept while the journal takes nothing.
 	journalQueue = 1 << 20
+	// journalBurst bounds it while the journal is merely slow: then the container
+	// waits, but a chunk that was read already has to fit, and short lines become
+	// a hundred times as long as entries.
+	journalBurst = 64 << 20
 	// journalPatience is how long the container waits for a journal that is
 	// merely slow. One that has taken nothing for so long has stopped, and the
 	// container goes on without it.
@@ -144,7 +148,11 @@ func (j *journald) add(i int, r record, now clock.Mono) {
 	}
 	j.inLine[i] = !r.full
 	need := frameHeader + len(j.fixed) + entryFixed + len(r.head) + len(r.tail)
-	full := j.queue.len() > 0 && j.queue.len()+need > journalQueue
+	limit := journalBurst
+	if j.stopped {
+		limit = journalQueue
+	}
+	full := j.queue.len() > 0 && j.queue.len()+need > limit
 	if full || !j.queue.reserve(need) {
 		j.lost[i].add(raw, frameLines(r.full))
 		return
