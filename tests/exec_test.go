@@ -1,8 +1,10 @@
 package tests
 
 import (
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,6 +97,38 @@ func TestExecAttach(t *testing.T) {
 		}
 		m.Launched(t)
 		m.Finish(t)
+	})
+}
+
+// Exec with a terminal, as "podman exec -it": size, input, control keys, status.
+func TestExecTerminal(t *testing.T) {
+	harness.NeedOurs(t)
+	harness.EachRuntime(t, func(t *testing.T, r harness.Runtime) {
+		b := running(t, r)
+		spec := harness.Shell("stty -echo; trap 'echo interrupted' INT; test -t 0 -a -t 1 -a -t 2 || exit 1; echo ready; sleep 1000; while read line; do echo \"<$line $(stty size)>\"; done; exit 9")
+		spec.Terminal = true
+		m := harness.Launch{Bundle: b, Exec: &spec, ExecAttach: true, Args: []string{"-i"}}.Run(t)
+		m.AttachReady(t)
+		c := m.Attach(t)
+		m.SecondStart(t)
+		m.Created(t)
+		m.Launched(t)
+		m.WaitLog(t, "ready")
+		c.Send(t, []byte{3}) // ctrl-c, which ends the sleep and not the shell
+		m.WaitLog(t, "interrupted")
+		for i := range 3 {
+			ctl(t, m, fmt.Sprintf("1 %d 70\n", 40+i))
+			c.Send(t, []byte("size\n"))
+			m.WaitLog(t, fmt.Sprintf("<size %d 70>", 40+i))
+		}
+		c.Send(t, []byte{4})
+		out, _ := c.ReceiveAll(t)
+		if msg := m.Message(t); msg.Value != 9 {
+			t.Errorf("message at the end %q", msg.Raw)
+		}
+		if status := m.Finish(t); status != 9 || !strings.Contains(string(out), "<size 42 70>\r\n") {
+			t.Errorf("exit status %d; the client got %q", status, out)
+		}
 	})
 }
 

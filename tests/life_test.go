@@ -220,7 +220,10 @@ func TestPassthrough(t *testing.T) {
 	harness.EachRuntime(t, func(t *testing.T, r harness.Runtime) {
 		b := harness.NewBundle(t, r, harness.Shell("cat; echo oops >&2; exit 5"))
 		stdio := stdioFiles(t, b.Base, "typed\n")
-		m := b.Run(t, harness.Launch{Log: []string{"passthrough"}, Stdio: stdio})
+		// The streams are the container's alone: not the exit command's.
+		m := b.Run(t, harness.Launch{Log: []string{"passthrough"}, Stdio: stdio, Args: []string{
+			"--exit-command", "/bin/sh", "--exit-command-arg=-c", "--exit-command-arg", "echo noise; echo noise >&2; touch " + b.Base + "/ran",
+		}})
 		if status := m.Finish(t); status != 5 {
 			t.Errorf("exit status %d", status)
 		}
@@ -228,6 +231,9 @@ func TestPassthrough(t *testing.T) {
 			if got, err := os.ReadFile(b.Base + "/" + name); err != nil || string(got) != want {
 				t.Errorf("%s is %q, %v", name, got, err)
 			}
+		}
+		if _, err := os.Stat(b.Base + "/ran"); err != nil {
+			t.Errorf("the exit command: %v", err)
 		}
 		for _, name := range []string{"attach", "ctl", "winsz"} {
 			if _, err := os.Lstat(b.Dir + "/" + name); err == nil {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,6 +88,14 @@ func sampleSum(seed uint64, n int64) checksum {
 	return checksum{n, fmt.Sprintf("%x", h.Sum(nil))}
 }
 
+// compare fails the test if a stream is not what it should be.
+func compare(t *testing.T, name string, got, want checksum) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", name, got, want)
+	}
+}
+
 // told finds "NAME LENGTH SUM" in what the payload printed.
 func told(t *testing.T, text, name string) (d checksum) {
 	t.Helper()
@@ -119,15 +128,20 @@ func (c *counter) Write(p []byte) (int, error) {
 // tap receives everything that an attach client gets, until the end.
 type tap struct {
 	client *harness.Client
+	got    atomic.Int64 // bytes of standard output so far
 	done   chan struct{}
-	stdout checksum
+	stdout checksum // and what follows: once done is closed
 	stderr strings.Builder
 	err    error
 }
 
 func newTap(t *testing.T, m *harness.Monitor) *tap {
 	t.Helper()
-	p := &tap{client: m.Attach(t), done: make(chan struct{})}
+	return tapOf(m.Attach(t))
+}
+
+func tapOf(c *harness.Client) *tap {
+	p := &tap{client: c, done: make(chan struct{})}
 	go p.receive()
 	return p
 }
@@ -138,7 +152,7 @@ func (p *tap) receive() {
 	for {
 		packet, err := p.client.Receive()
 		if errors.Is(err, io.EOF) {
-			p.stdout.sum = fmt.Sprintf("%x", h.Sum(nil))
+			p.stdout = checksum{p.got.Load(), fmt.Sprintf("%x", h.Sum(nil))}
 			return
 		}
 		if err != nil {
@@ -149,8 +163,8 @@ func (p *tap) receive() {
 			p.stderr.Write(packet.Data)
 			continue
 		}
-		p.stdout.n += int64(len(packet.Data))
 		h.Write(packet.Data)
+		p.got.Add(int64(len(packet.Data)))
 	}
 }
 

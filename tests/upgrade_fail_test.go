@@ -42,6 +42,9 @@ func TestUpgradeFails(t *testing.T) {
 		{"rubbish", script("rubbish", "#!/bin/sh\nexec head -c 1000000 /dev/urandom\n", 0o755), "did not say"},
 		{"speaks", script("speaks", "#!/bin/sh\necho no such luck >&2; exit 3\n", 0o755), "but: no such luck"},
 		{"answers, but fails", script("liar", "#!/bin/sh\necho conmon can take over\nexit 1\n", 0o755), "ended with status 1"},
+		// These two pass the trial, for which the monitor itself answers in their place.
+		{"changes", script("changes", "#!/bin/sh\ncp -p $0 $0.new; mv $0.new $0; exec "+harness.MonitorPath()+" \"$@\"\n", 0o755), "changed while it was being tried"},
+		{"cannot be executed again", script("once", "#!/bin/sh\nchmod 644 $0; exec "+harness.MonitorPath()+" \"$@\"\n", 0o755), "permission denied"},
 		{"hangs", script("hangs", "#!/bin/sh\nexec sleep 1000\n", 0o755), "killed by SIGKILL"},
 	}
 	if _, err := os.Stat("/usr/bin/conmon"); err == nil {

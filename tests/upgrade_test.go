@@ -35,7 +35,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	harness.NeedOurs(t)
 	const seed = 8
 	r := volumeRuntime()
-	for _, args := range [][]string{nil, {"--log-rotate", "--log-max-files=100000", "--log-size-max=16777216"}} {
+	for _, args := range [][]string{nil, {"--log-rotate", "--log-max-files=100000", "--log-size-max=4194304"}} {
 		b := harness.NewBundle(t, r, payload(t, r, "talk", seed, 100))
 		m := create(t, b, harness.Launch{Args: append(args, "-i")})
 		taps := []*tap{newTap(t, m), newTap(t, m)}
@@ -43,7 +43,8 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		pid := m.Pid(t)
 		born := identity(pid)
 
-		count := harness.Count(30, 250)
+		count := harness.Count(60, 500)
+		start := time.Now()
 		upgraded := make(chan error, 1)
 		go func() { upgraded <- upgradeMany(m, pid, count) }()
 		typed := typeUntil(t, taps[0].client, upgraded)
@@ -67,7 +68,9 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		if got := told(t, errs, "stdin"); got != typed {
 			t.Errorf("standard input: %v, want %v", got, typed)
 		}
-		t.Logf("%d upgrades, output %v, input %v", count, want, typed)
+		took := time.Since(start).Seconds()
+		t.Logf("%d upgrades in %.1f s, output %v, %.0f MB/s, input %v, %.0f MB/s", count, took,
+			want, float64(want.n)/1e6/took, typed, float64(typed.n)/1e6/took)
 	}
 }
 
@@ -83,7 +86,7 @@ func upgradeMany(m *harness.Monitor, pid, count int) error {
 		case 2:
 			err = unix.Kill(pid, unix.SIGUSR2)
 		}
-		for end := time.Now().Add(harness.Patience); err == nil; {
+		for end := time.Now().Add(harness.Patience); err == nil; time.Sleep(time.Millisecond) {
 			var text []byte
 			var s *client.Report
 			if text, err = client.Status(m.Dir); err != nil {

@@ -32,7 +32,7 @@ const (
 // It is for a Go runtime that was built for it (tools/overlay tells why): the
 // Makefile sets pile, and a plain "go build" has an ordinary heap.
 var tuning = [...]string{
-	"GOMAXPROCS=1", "GOGC=off", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
+	"GOMAXPROCS=1", "GOGC=off", "GODEBUG=containermaxprocs=0,updatemaxprocs=0,asyncpreemptoff=1",
 }
 
 // pile is set by the linker to what GODEBUG also needs: ",sbrk=1".

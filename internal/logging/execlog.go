@@ -2,6 +2,7 @@ package logging
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -148,7 +149,7 @@ func (e *logger) childExited(pid int, _ unix.WaitStatus) bool {
 // and nobody waits for it.
 func (e *logger) reopen(clock.Mono) error { return nil }
 func (e *logger) busy() bool              { return false }
-func (e *logger) blocked() bool           { return false }
+func (e *logger) chunkMax() int           { return math.MaxInt }
 func (e *logger) drain()                  {}
 
 // finish passes on what is queued and waits for the logger's end, until limit. A

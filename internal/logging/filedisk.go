@@ -2,6 +2,7 @@ package logging
 
 import (
 	"bytes"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -137,6 +138,14 @@ func (f *file) unwritten(now clock.Mono) {
 	f.retryAt = now + f.backoff
 }
 
+// chunkMax sets no limit but that of blocked.
+func (f *file) chunkMax() int {
+	if f.blocked() {
+		return 0
+	}
+	return math.MaxInt
+}
+
 // blocked reports whether the container is to wait for the disk.
 func (f *file) blocked() bool {
 	if f.cfg.Block {
@@ -198,7 +207,7 @@ func (f *file) finish(limit clock.Mono, wall time.Time) {
 		f.lent = buffer{} // not freed: the operation still reads it
 		return
 	}
-	if !f.cfg.NoSync {
+	if !f.cfg.NoSync && f.total > 0 { // what others have written is theirs to sync
 		f.op.kind = opSync
 		f.do(now)
 	}

@@ -25,10 +25,13 @@ const (
 	// waits, but a chunk that was read already has to fit, and short lines become
 	// a hundred times as long as entries.
 	journalBurst = 64 << 20
+	// journalChunk is how much is read at once: entries are sent one by one, and at
+	// the container's end what was read and not sent costs time that is short.
+	journalChunk = 8 << 10
 	// journalPatience is how long the container waits for a journal that is
 	// merely slow. One that has taken nothing for so long has stopped, and the
 	// container goes on without it.
-	journalPatience = 500 * clock.Millisecond
+	journalPatience = clock.Second
 	reconnectMin    = 100 * clock.Millisecond
 	reconnectMax    = 5 * clock.Second
 )
@@ -149,7 +152,7 @@ func (j *journald) add(i int, r record, now clock.Mono) {
 	j.inLine[i] = !r.full
 	need := frameHeader + len(j.fixed) + entryFixed + len(r.head) + len(r.tail)
 	limit := journalBurst
-	if j.stopped {
+	if j.stopped && !j.draining {
 		limit = journalQueue
 	}
 	full := j.queue.len() > 0 && j.queue.len()+need > limit
@@ -204,6 +207,13 @@ func (j *journald) stats() DriverStats {
 		Errors: j.errors, LastError: j.trouble.text(j.socket),
 		Restarts: j.reconnects, Waiting: j.queue.len() > 0,
 	}
+}
+
+func (j *journald) chunkMax() int {
+	if j.blocked() {
+		return 0
+	}
+	return journalChunk
 }
 
 // blocked reports whether the container is to wait for a journal that is slow.

@@ -25,8 +25,8 @@ type driver interface {
 	ready(ev poll.Event, now clock.Mono)
 	deadline() clock.Mono
 	tick(wall time.Time, now clock.Mono)
-	// blocked reports whether the container is to wait.
-	blocked() bool
+	// chunkMax returns how much may come in one chunk, 0 if the container is to wait.
+	chunkMax() int
 	// busy reports that the driver cannot be saved now.
 	busy() bool
 	reopen(now clock.Mono) error
@@ -113,33 +113,6 @@ func (l *Log) Save(st *handoff.State) {
 func (l *Log) Busy() bool {
 	for _, d := range l.drivers {
 		if d.busy() {
-			return true
-		}
-	}
-	return false
-}
-
-// Budget returns how much of want bytes may be read from the container now, at
-// least 1 unless Blocked.
-func (l *Log) Budget(want int) int {
-	if l.rate.rate == 0 || l.cfg.RateDrop || l.draining {
-		return want
-	}
-	return int(max(min(int64(want), l.rate.level), 1))
-}
-
-// Blocked reports whether s is not to be read for now, because the log is to
-// lose nothing and cannot take more, or because of the rate limit. Deadline and
-// Tick end it.
-func (l *Log) Blocked(stdio.Stream) bool {
-	if l.draining {
-		return false
-	}
-	if l.rate.dry && !l.cfg.RateDrop {
-		return true
-	}
-	for _, d := range l.drivers {
-		if d.blocked() {
 			return true
 		}
 	}

@@ -3,7 +3,6 @@ package logging
 import (
 	"strings"
 	"testing"
-
 	"time"
 
 	"conmon/internal/clock"

@@ -50,6 +50,32 @@ func (m *Monitor) makeStdio() (childStdio, error) {
 	return c, m.makeOutput(&c, stdio.Stderr)
 }
 
+// letGoOfStdio gives the caller's streams up, which with passthrough were ours
+// until the runtime had them. They are the container's alone from now on: who
+// waits for their end waits for the container's, and what Podman's exit command
+// prints is not for the container's user. With --sync somebody reads the
+// monitor's messages.
+func (m *Monitor) letGoOfStdio() {
+	if !m.cfg.Passthrough() {
+		return
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		m.diag.Error("open /dev/null: " + err.Error())
+		return
+	}
+	defer unix.Close(null)
+	last := 2
+	if m.cfg.Sync {
+		last = 1
+	}
+	for fd := 0; fd <= last; fd++ {
+		if err := unix.Dup3(null, fd, 0); err != nil {
+			m.diag.Error("release standard streams: " + err.Error())
+		}
+	}
+}
+
 func (m *Monitor) makeOutput(c *childStdio, kind stdio.Stream) error {
 	ours, theirs, err := pipe(false)
 	if err != nil {

@@ -58,6 +58,7 @@ func (m *Monitor) create() error {
 		return err
 	}
 	m.runtime = proc.Adopt(pid, pidfd)
+	m.letGoOfStdio()
 	m.openWindows()
 	m.reaped = map[int]unix.WaitStatus{}
 	return m.poller.Add(pidfd, poll.Tag{Owner: ownRuntime}, poll.In)

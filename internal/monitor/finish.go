@@ -42,7 +42,7 @@ func (m *Monitor) finish() int {
 // endAttach ends the attach clients' output, as far as they keep up.
 func (m *Monitor) endAttach() {
 	if m.attach != nil {
-		m.attach.EndOutput(m.share(2))
+		m.attach.EndOutput(m.share(1, 2))
 	}
 }
 
@@ -72,10 +72,10 @@ func (m *Monitor) fail() int {
 	return 1
 }
 
-// share returns a deadline after 1/n of what is left until the exit file is due.
-func (m *Monitor) share(n clock.Mono) clock.Mono {
+// share returns a deadline after part/of what is left until the exit file is due.
+func (m *Monitor) share(part, of clock.Mono) clock.Mono {
 	now := clock.Now()
-	return now + max(m.end.due-now, 0)/n
+	return now + max(m.end.due-now, 0)*part/of
 }
 
 func (m *Monitor) drainAll() {
@@ -90,7 +90,11 @@ func (m *Monitor) drainAll() {
 	for i := range m.streams {
 		m.drain(&m.streams[i], now)
 	}
-	m.log.Finish(m.share(2))
+	due := m.share(3, 4)
+	if m.attach != nil && m.attach.Lagging() {
+		due = m.share(1, 2) // somebody else needs time, too
+	}
+	m.log.Finish(due)
 }
 
 func (m *Monitor) report(message []byte) {
@@ -106,6 +110,7 @@ func (m *Monitor) closeDoors() {
 	if m.notify != nil {
 		m.notify.Close()
 	}
+	m.oom.Close()
 	m.status.Close()
 	_ = status.Unregister(m.cfg.RegistryDir, m.cfg.CUUID, m.cfg.Bundle)
 	m.closeConsole()

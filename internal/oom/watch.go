@@ -160,16 +160,14 @@ func (w *Watcher) Look() (Report, error) {
 	return r, err
 }
 
-// LastLook looks for the last time and closes the watcher. It belongs right
-// behind the news that the container has ended, before anything that takes time:
-// systemd removes an empty cgroup at once, and the counters with it.
+// LastLook looks for the last time. It belongs right behind the news that the
+// container has ended, before anything that takes time: systemd removes an empty
+// cgroup at once, and the counters with it. Close can wait until nobody does.
 func (w *Watcher) LastLook() (Report, error) {
 	if w == nil {
 		return Report{}, nil
 	}
-	r, err := w.look(false)
-	w.Close()
-	return r, err
+	return w.look(false)
 }
 
 // look reads the counters and adds up what is new. rang says that a v1 event is

@@ -35,11 +35,7 @@ func TestCRIO(t *testing.T) {
 		harness.NeedTool(t, tool)
 	}
 	out := t.TempDir()
-	engines, err := engineDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := buildAll(engines, out); err != nil {
+	if err := buildAll(out); err != nil {
 		t.Fatal(err)
 	}
 
@@ -54,8 +50,7 @@ func TestCRIO(t *testing.T) {
 	runtime.LockOSThread() // whose death is meant by Pdeathsig
 	defer runtime.UnlockOSThread()
 	cmd.WaitDelay = 10 * time.Second
-	cmd.Env = append(os.Environ(), "UML_MEM="+memory, "UML_OUT="+out, "CONMON_TEST_INSIDE=uml",
-		"CONMON_CRIO_ENGINES="+engines, "CONMON_CRIO_MONITOR=/run/out/conmon")
+	cmd.Env = append(os.Environ(), "UML_MEM="+memory, "UML_OUT="+out, "CONMON_TEST_INSIDE=uml", "CONMON_CRIO_PROGRAMS=/run/out")
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -119,10 +114,13 @@ func report(t *testing.T, r io.Reader) (count int, rest []string) {
 	return count, lines
 }
 
-// buildAll builds CRI-O and crictl into engines, where they stay for the next
-// time, and the scenarios' programs into out; the monitor is copied there too,
-// because it may lie below the /tmp that the machine does not see.
-func buildAll(engines, out string) error {
+// buildAll puts all programs that the machine needs into out, because it does not
+// see everything of ours. CRI-O and crictl stay in a cache for the next time.
+func buildAll(out string) error {
+	engines, err := engineDir()
+	if err != nil {
+		return err
+	}
 	inside := filepath.Join(harness.Repo(), "tests/crio/inside")
 	run := func(args ...string) error {
 		cmd := exec.Command("go", args...)
@@ -145,9 +143,16 @@ func buildAll(engines, out string) error {
 	if err := run("build", "-o", filepath.Join(out, "pinns"), "./pinns"); err != nil {
 		return err
 	}
-	monitor, err := os.ReadFile(harness.MonitorPath())
-	if err != nil {
-		return err
+	for name, from := range map[string]string{
+		"conmon": harness.MonitorPath(), "crio": filepath.Join(engines, "crio"), "crictl": filepath.Join(engines, "crictl"),
+	} {
+		program, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(out, name), program, 0o755)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(filepath.Join(out, "conmon"), monitor, 0o755)
+	return nil
 }

@@ -44,5 +44,9 @@ func buildEngines(dir string, run func(args ...string) error) error {
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
 	}
-	return os.Rename(temp, dir)
+	err = os.Rename(temp, dir)
+	if _, missing := os.Stat(filepath.Join(dir, "crio")); missing == nil {
+		return nil // also if somebody else has built them at the same time
+	}
+	return err
 }

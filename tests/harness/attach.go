@@ -14,9 +14,12 @@ import (
 // Client is an attach client, as the engines are.
 type Client struct {
 	file *os.File // non-blocking, so that reads have a deadline
+	// One byte more than the protocol allows, to notice a longer packet.
+	buf [8194]byte
 }
 
-// Packet is what a client gets at once: the stream, 2 or 3, and its bytes.
+// Packet is what a client gets at once: the stream, 2 or 3, and its bytes, which
+// are valid until the next one is received.
 type Packet struct {
 	Stream byte
 	Data   []byte
@@ -82,9 +85,7 @@ func (c *Client) Receive() (Packet, error) {
 	if err := c.file.SetReadDeadline(time.Now().Add(Patience)); err != nil {
 		return Packet{}, err
 	}
-	// One byte more than the protocol allows, to notice a longer packet.
-	buf := make([]byte, 8194)
-	n, err := c.file.Read(buf)
+	n, err := c.file.Read(c.buf[:])
 	switch {
 	case errors.Is(err, unix.ECONNRESET):
 		return Packet{}, io.EOF
@@ -93,7 +94,7 @@ func (c *Client) Receive() (Packet, error) {
 	case n > 8193:
 		return Packet{}, errors.New("a packet longer than 8193 bytes")
 	}
-	return Packet{Stream: buf[0], Data: buf[1:n]}, nil
+	return Packet{Stream: c.buf[0], Data: c.buf[1:n]}, nil
 }
 
 // ReceiveAll returns everything until the end of the output, by stream.

@@ -16,7 +16,7 @@ import (
 
 // crictlCommand is crictl with arguments, not yet started.
 func (e *engine) crictlCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, os.Getenv("CONMON_CRIO_ENGINES")+"/crictl", append([]string{"--config", e.dir + "/etc/crictl.yaml"}, args...)...)
+	cmd := exec.CommandContext(ctx, e.programs+"/crictl", append([]string{"--config", e.dir + "/etc/crictl.yaml"}, args...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/root", "TERM=xterm"}
 	return cmd
 }

@@ -20,13 +20,14 @@ import (
 
 // engine is a CRI-O with everything it needs, on tmpfs.
 type engine struct {
-	dir     string // everything below is in here
-	sockets string // the monitors' symlinks
-	exits   string // where monitors announce an exit
-	bundles string // storage's run directory
-	logs    string // containers' logs
-	monitor string // path of the monitor under test; a copy that may be replaced
-	temp    string // CRI-O's own TMPDIR
+	programs string // directory of crio, crictl, pinns and the monitor
+	dir      string // everything below is in here
+	sockets  string // the monitors' symlinks
+	exits    string // where monitors announce an exit
+	bundles  string // storage's run directory
+	logs     string // containers' logs
+	monitor  string // path of the monitor under test; a copy that may be replaced
+	temp     string // CRI-O's own TMPDIR
 
 	daemon    *exec.Cmd
 	daemonEnd chan struct{} // closed when it has ended
@@ -41,7 +42,8 @@ func newEngine(t *testing.T) *engine {
 	t.Helper()
 	dir := "/run/w"
 	e := &engine{
-		dir: dir, sockets: dir + "/socks", exits: dir + "/exits", bundles: dir + "/runroot/overlay-containers", logs: dir + "/logs",
+		programs: os.Getenv(envPrograms),
+		dir:      dir, sockets: dir + "/socks", exits: dir + "/exits", bundles: dir + "/runroot/overlay-containers", logs: dir + "/logs",
 		monitor: dir + "/bin/conmon", temp: dir + "/tmp", before: processes(),
 	}
 	for _, d := range []string{e.sockets, e.exits, e.logs, dir + "/bin", dir + "/etc", dir + "/big"} {
@@ -72,7 +74,7 @@ func newEngine(t *testing.T) *engine {
 // package manager does: running monitors keep the old file.
 func (e *engine) installMonitor(t *testing.T) {
 	t.Helper()
-	program, err := os.ReadFile(os.Getenv("CONMON_CRIO_MONITOR"))
+	program, err := os.ReadFile(e.programs + "/conmon")
 	if err == nil {
 		err = os.WriteFile(e.monitor+".new", program, 0o755)
 	}
@@ -113,7 +115,7 @@ func (e *engine) startDaemon(t *testing.T) {
 	if err := os.Mkdir(e.temp, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Getenv("CONMON_CRIO_ENGINES")+"/crio", "--config", e.dir+"/etc/crio.conf", "--config-dir", "")
+	cmd := exec.Command(e.programs+"/crio", "--config", e.dir+"/etc/crio.conf", "--config-dir", "")
 	cmd.Stdout, cmd.Stderr = e.daemonLog, e.daemonLog
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=/root", "TMPDIR=" + e.temp,

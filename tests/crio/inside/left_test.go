@@ -13,19 +13,15 @@ import (
 )
 
 // nothingLeft checks that nothing of any container is there once CRI-O has
-// removed its pods. It waits a moment for what is on its way out.
+// removed its pods. It waits for what is on its way out.
 func (e *engine) nothingLeft(t *testing.T) {
 	t.Helper()
 	var left []string
-	end := time.Now().Add(10 * time.Second)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for ; ; <-tick.C {
+	for end := time.Now().Add(harness.Patience); time.Now().Before(end); <-tick.C {
 		if left = e.leftOvers(); len(left) == 0 {
 			return
-		}
-		if time.Now().After(end) {
-			break
 		}
 	}
 	for _, l := range left {

@@ -3,10 +3,10 @@ package inside
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -54,16 +54,16 @@ func testOOMKilled(t *testing.T, e *engine) {
 	modest.wantEnd(t, 137, "Error")
 }
 
+// untilKill is how many seconds a container that obeys TERM is given: enough on
+// any machine, and less than a call may take.
+const untilKill = 50
+
 // testStop stops containers that obey TERM, and one that does not.
 func testStop(t *testing.T, e *engine) {
 	p := e.newPod(t)
 	polite := p.shell(t, "trap 'echo bye; exit 11' TERM; echo up; while :; do sleep 0.1; done")
 	polite.waitLog(t, "stdout F up")
-	begin := time.Now()
-	polite.stop(t, 30)
-	if took := time.Since(begin); took > 20*time.Second {
-		t.Errorf("stopping took %v", took)
-	}
+	polite.stop(t, untilKill)
 	polite.wantEnd(t, 11, "Error")
 	polite.waitLog(t, "stdout F bye")
 
@@ -72,56 +72,51 @@ func testStop(t *testing.T, e *engine) {
 	stubborn.stop(t, 1)
 	stubborn.wantEnd(t, 137, "Error")
 
-	both := p.run(t, spec{script: "trap 'exit 12' TERM; echo up; while :; do sleep 0.1; done", tty: true})
-	both.waitLog(t, "stdout F up\r")
-	both.stop(t, 30)
-	both.wantEnd(t, 12, "Error")
+	terminal := p.run(t, spec{script: "trap 'exit 12' TERM; echo up; while :; do sleep 0.1; done", tty: true})
+	terminal.waitLog(t, "stdout F up\r")
+	terminal.stop(t, untilKill)
+	terminal.wantEnd(t, 12, "Error")
 }
 
-// testFastExits runs containers that end at once. CRI-O makes 255 of an exit
+// testFastExits runs 200 containers that end at once. CRI-O makes 255 of an exit
 // file that does not come in time.
 func testFastExits(t *testing.T, e *engine) {
-	const pods, each = 2, 10
+	const each = 50
 	var all sync.WaitGroup
-	for i := range pods {
-		p := e.newPodWith(t, []string{"crun","runc"}[i], cri.NamespaceMode_CONTAINER)
-		func() {
-		t0:=time.Now(); defer func(){ t.Log(i, time.Since(t0), acc); clear(acc) }()
+	for i, handler := range []string{"crun", "crun", "crun", "runc"} { // runc takes twice as long
+		p := e.newPodWith(t, handler, cri.NamespaceMode_CONTAINER)
+		all.Go(func() {
 			for n := range each {
-				code := (i*each + n) % 100
-				if err := fastExit(t.Context(), p, int32(code)); err != nil {
+				if err := p.fastExit(t.Context(), int32(i*each+n)); err != nil {
 					t.Errorf("container %d of pod %d: %v", n, i, err)
 					return
 				}
 			}
-		}()
+		})
 	}
 	all.Wait()
 }
 
-func fastExit(ctx context.Context, p *pod, code int32) error {
+// fastExit runs a container that says a word and ends, and removes it.
+func (p *pod) fastExit(ctx context.Context, code int32) error {
 	ctx, stop := context.WithTimeout(ctx, harness.Patience)
 	defer stop()
-	t0:=time.Now(); m:=func(k string){ acc[k]+=time.Since(t0); t0=time.Now() }
-	defer m("remove")
 	c, err := p.create(ctx, spec{script: fmt.Sprintf("echo out; exit %d", code)})
 	if err != nil {
 		return err
 	}
-	m("create")
 	if err := c.start(ctx); err != nil {
 		return err
 	}
-	m("start")
 	s, err := c.ended(ctx)
-	m("ended")
 	if err != nil {
 		return err
 	}
 	if s.ExitCode != code {
 		return fmt.Errorf("exit code %d, want %d", s.ExitCode, code)
 	}
+	if log, err := os.ReadFile(c.log); !strings.HasSuffix(string(log), " stdout F out\n") {
+		return fmt.Errorf("log is %q, %v", log, err)
+	}
 	return c.remove(ctx)
 }
-
-var acc = map[string]time.Duration{}

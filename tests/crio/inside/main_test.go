@@ -11,11 +11,15 @@ import (
 	"conmon/tests/harness"
 )
 
+// envPrograms names the variable with the directory of crio, crictl, pinns and
+// the monitor.
+const envPrograms = "CONMON_CRIO_PROGRAMS"
+
 // TestInside starts CRI-O and runs the scenarios one after the other. Each
 // makes its own pod and may leave nothing behind; what fails in one is not
 // found in the next.
 func TestInside(t *testing.T) {
-	if os.Getenv("CONMON_CRIO_ENGINES") == "" {
+	if os.Getenv(envPrograms) == "" {
 		t.Skip("runs in user-mode Linux: go test ./tests/crio in the repository's top directory")
 	}
 	e := newEngine(t)

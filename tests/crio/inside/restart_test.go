@@ -32,9 +32,13 @@ func testRestart(t *testing.T, e *engine) {
 	typist.want(t, "got one")
 	feeder := starves.attach(t, "-i")
 	ends.waitLog(t, "stdout F up")
-	// A session that goes on without CRI-O: it ends, and nothing of it stays.
-	go func() { _, _ = ends.exec(limited(t), 0, "touch /tmp/in; sleep 2; echo late") }()
-	ends.wantExec(t, "until [ -e /tmp/in ]; do sleep 0.05; done", "", "", 0)
+	// Sessions that nobody waits for any more: nothing of them may stay.
+	ends.beginExec(t, "sleep 2; echo late")
+	running.beginExec(t, "sleep 2; echo late")
+	waits, err := p.create(limited(t), spec{script: "exit 23"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	endsPid, starvesPid := ends.pid(t), starves.pid(t)
 	monitor, started := running.monitor(t), harness.StatField(running.monitor(t), startTime)
 	feeder.send(t, "eat\n") // arrives before or after CRI-O's death
@@ -53,6 +57,10 @@ func testRestart(t *testing.T, e *engine) {
 	for _, c := range []*container{running, attached, terminal} {
 		c.wantRunning(t)
 	}
+	if err := waits.start(limited(t)); err != nil {
+		t.Error(err)
+	}
+	waits.wantEnd(t, 23, "Error")
 	if now := harness.StatField(monitor, startTime); running.monitor(t) != monitor || now != started {
 		t.Errorf("the monitor was %d of %s, and is %d of %s", monitor, started, running.monitor(t), now)
 	}
@@ -67,7 +75,7 @@ func testRestart(t *testing.T, e *engine) {
 	typist = terminal.attachTerminal(t, 24, 80)
 	typist.send(t, "two\n")
 	typist.want(t, "got two")
-	running.stop(t, 30)
+	running.stop(t, untilKill)
 	running.wantEnd(t, 21, "Error")
 	wantCounting(t, running)
 	attached.stop(t, 1)
@@ -104,12 +112,21 @@ func testUpgrade(t *testing.T, e *engine) {
 	typist.send(t, "one\n")
 	typist.want(t, "got one")
 
-	all := []*container{busy, talk, terminal}
+	session := talk.beginExec(t, "echo begun; until [ -e /tmp/end ]; do sleep 0.05; done; echo ended; exit 9")
+
 	for range 3 {
 		e.installMonitor(t)
-		for _, c := range all {
-			e.upgrade(t, c)
+		monitors := e.monitors()
+		if len(monitors) != 4 {
+			t.Errorf("monitors %v, want those of three containers and of a session", monitors)
 		}
+		for _, pid := range monitors {
+			e.upgrade(t, pid)
+		}
+	}
+	talk.wantExec(t, "touch /tmp/end", "", "", 0)
+	if o := <-session; o.err != nil || string(o.r.Stdout) != "begun\nended\n" || o.r.ExitCode != 9 {
+		t.Errorf("the session: %v, %v", o.r, o.err)
 	}
 	client.send(t, "two\n")
 	client.want(t, "got two")
@@ -138,21 +155,18 @@ func testUpgrade(t *testing.T, e *engine) {
 	}
 }
 
-// upgrade makes the monitor of a container execute the program now at its path
-// and waits until it has.
-func (e *engine) upgrade(t *testing.T, c *container) {
+// upgrade makes a monitor execute the program now at its path and waits until it
+// has.
+func (e *engine) upgrade(t *testing.T, pid int) {
 	t.Helper()
-	pid := c.monitor(t)
 	before := harness.StatField(pid, startTime)
 	kill(t, pid, "USR2")
-	harness.Eventually(t, "the monitor runs the new program", func() bool {
-		return sameFile(e.monitor, fmt.Sprintf("/proc/%d/exe", pid))
+	// In the midst of an execve a process has its new program, but no arguments.
+	harness.Eventually(t, "the monitor runs the new program and is listed by its name", func() bool {
+		return sameFile(e.monitor, fmt.Sprintf("/proc/%d/exe", pid)) && slices.Contains(e.monitors(), pid)
 	})
 	if now := harness.StatField(pid, startTime); now != before {
 		t.Errorf("after its upgrade the monitor's start time is %s, was %s", now, before)
-	}
-	if !slices.Contains(e.monitors(), pid) {
-		t.Errorf("after its upgrade monitor %d is not listed by its name", pid)
 	}
 }
 
