@@ -61,8 +61,7 @@ func (f *feed) save(st *handoff.State, key string) {
 func (f *feed) write(chunk []byte, lost *Count) {
 	if f.queue.len() == 0 && !f.sieve.leaving && f.w >= 0 {
 		if n, err := unix.Write(f.w, chunk); err == nil && n > 0 {
-			f.sieve.inLine = chunk[n-1] != '\n'
-			chunk = chunk[n:]
+			_, _, chunk = f.sieve.pass(chunk, n)
 		}
 	}
 	for len(chunk) > 0 {

@@ -81,7 +81,10 @@ func newFile(d config.Driver, cfg *config.Log, wake func(), spawner Spawner) *fi
 	if f.json() {
 		f.maxRecord = jsonFixed + jsonGrowth*cfg.MaxLine
 	}
-	f.split[0].max, f.split[1].max = cfg.MaxLine, cfg.MaxLine
+	for i := range f.split {
+		// JSON cannot hold half a character.
+		f.split[i].max, f.split[i].text = cfg.MaxLine, f.json()
+	}
 	f.op.place = place{d.Path, cfg.AllowlistDirs}
 	f.op.rotate, f.op.backups, f.op.compress = cfg.Rotate, max(cfg.MaxFiles, 1), cfg.Compress
 	return f

@@ -73,17 +73,22 @@ func (b *bucket) ready() clock.Mono {
 	return b.at + clock.Mono(wait)
 }
 
+// lineGrace is how far the end of a line may go past the limit if its beginning
+// was let through before: as long as most lines are.
+const lineGrace = 16 << 10
+
 // sieve lets as much of a stream through as there is room for, without ever
-// joining two lines: a line is kept, or left out, or, if its beginning was let
-// through before there was no more room, cut short.
+// joining two lines: a line is kept, or left out. Only one whose beginning was let
+// through, and that goes on for longer than lineGrace without room, is cut short.
 type sieve struct {
 	inLine  bool // what was let through last does not end in a newline
 	leaving bool // the rest of the current line is left out
+	excess  int  // bytes of the current line that were let through without room
 }
 
 // next takes a part off the front of chunk that is let through or left out as a
-// whole. What is let through is at most room bytes long, not counting the
-// newline that ends a line cut short.
+// whole. What is let through may go beyond room by lineGrace and the newline
+// that ends a line cut short.
 func (v *sieve) next(chunk []byte, room int64) (part []byte, through bool, rest []byte) {
 	if v.leaving {
 		i := bytes.IndexByte(chunk, '\n')
@@ -93,23 +98,40 @@ func (v *sieve) next(chunk []byte, room int64) (part []byte, through bool, rest 
 		case i > 0 && v.inLine:
 			return chunk[:i], false, chunk[i:] // its newline is next
 		}
-		v.leaving = false
-		through, v.inLine = v.inLine, false
+		through = v.inLine
+		*v = sieve{}
 		return chunk[:i+1], through, chunk[i+1:]
 	}
+	room = max(room, 0)
 	if int64(len(chunk)) <= room {
-		v.inLine = chunk[len(chunk)-1] != '\n'
-		return chunk, true, nil
+		return v.pass(chunk, len(chunk))
 	}
-	if i := bytes.LastIndexByte(chunk[:max(room, 0)], '\n'); i >= 0 {
-		v.inLine = false
-		return chunk[:i+1], true, chunk[i+1:]
+	if i := bytes.LastIndexByte(chunk[:room], '\n'); i >= 0 {
+		return v.pass(chunk, i+1)
+	}
+	if v.inLine {
+		n := bytes.IndexByte(chunk, '\n') + 1
+		if n == 0 {
+			n = len(chunk)
+		}
+		if over := n - int(room); over <= lineGrace-v.excess {
+			v.excess += over
+			return v.pass(chunk, n)
+		}
 	}
 	v.leaving = true
 	if v.inLine && room > 0 {
 		return chunk[:room], true, chunk[room:]
 	}
 	return v.next(chunk, room)
+}
+
+// pass lets the first n bytes of chunk through.
+func (v *sieve) pass(chunk []byte, n int) (part []byte, through bool, rest []byte) {
+	if v.inLine = chunk[n-1] != '\n'; !v.inLine {
+		v.excess = 0
+	}
+	return chunk[:n], true, chunk[n:]
 }
 
 func (b *bucket) save(st *handoff.State) {
@@ -132,5 +154,5 @@ func (v *sieve) save(st *handoff.State, key string) {
 }
 
 func (v *sieve) load(st *handoff.State, key string) {
-	*v = sieve{st.Bool(key + "in_line"), st.Bool(key + "leaving")}
+	v.inLine, v.leaving = st.Bool(key+"in_line"), st.Bool(key+"leaving")
 }

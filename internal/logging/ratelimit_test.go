@@ -96,7 +96,7 @@ func TestRateLimitDrops(t *testing.T) {
 	}
 	r.BeginDrain()
 	put(r.Log, stdio.Stdout, "six\n")
-	want(t, entries(t, path), "stdout F one", "stdout F two", "stderr F a", "stdout F three and ", "stdout F six")
+	want(t, entries(t, path), "stdout F one", "stdout F two", "stderr F a", "stdout F three and more than there is", "stdout F six")
 	s := r.Stats()
 	w, l := s.Drivers[0].Streams[0].Written, s.RateLimited[0]
 	if w.Bytes+l.Bytes != s.Read[0].Bytes || w.Lines+l.Lines != s.Read[0].Lines || s.Read[0].Lines != 6 {

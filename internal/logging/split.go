@@ -1,6 +1,9 @@
 package logging
 
-import "bytes"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // record is one log entry's text, in the one or two places where it lies. It is
 // valid until the splitter's next call and as long as the chunk is.
@@ -14,7 +17,8 @@ type record struct {
 // max, and, when asked to flush, the beginning of an unfinished line. Without a
 // flush the records are the same however the stream is cut into chunks.
 type splitter struct {
-	max     int // longest record, without the newline
+	max     int  // longest record, without the newline
+	text    bool // a character of UTF-8 is not cut in two
 	pending buffer
 	fresh   bool // pending began in this chunk; for whoever sets a timer
 }
@@ -30,7 +34,7 @@ func (s *splitter) next(chunk []byte) (r record, rest []byte, ok bool) {
 		return record{s.take(), chunk[:i], true}, chunk[i+1:], true
 	}
 	if len(chunk) > room {
-		return record{s.take(), chunk[:room], false}, chunk[room:], true
+		return s.piece(chunk, room)
 	}
 	// max at once, so that the memory does not move while a line grows.
 	if !s.pending.reserve(room) {
@@ -39,6 +43,46 @@ func (s *splitter) next(chunk []byte) (r record, rest []byte, ok bool) {
 	s.fresh = s.fresh || s.pending.len() == 0
 	s.pending.append(chunk)
 	return record{}, nil, false
+}
+
+// piece takes max bytes, of which room are in chunk, as a piece.
+func (s *splitter) piece(chunk []byte, room int) (r record, rest []byte, ok bool) {
+	head, split := s.pending.bytes(), 0
+	if s.text {
+		split = splitCharacter(head, chunk[:room])
+	}
+	switch {
+	case split == s.max:
+		// It would never end.
+	case split <= room:
+		room -= split
+	default: // it began in an earlier chunk
+		n := len(head) - (split - room)
+		s.pending.consume(n) // and stays where it is
+		return record{head: head[:n]}, chunk, true
+	}
+	return record{s.take(), chunk[:room], false}, chunk[room:], true
+}
+
+// splitCharacter returns how many bytes at the end of head and tail are the
+// beginning of a character that goes on behind them.
+func splitCharacter(head, tail []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(head)+len(tail); n++ {
+		var c byte
+		if n <= len(tail) {
+			c = tail[len(tail)-n]
+		} else {
+			c = head[len(head)+len(tail)-n]
+		}
+		if !utf8.RuneStart(c) {
+			continue
+		}
+		if c >= 0xf0 && n < 4 || c >= 0xe0 && n < 3 || c >= 0xc0 && n < 2 {
+			return n
+		}
+		break
+	}
+	return 0
 }
 
 // flush takes what is pending as a piece; ok is false if there is nothing.

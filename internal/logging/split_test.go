@@ -3,13 +3,15 @@ package logging
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // cutAt gives in to a splitter in chunks, whose lengths the bytes of cuts are, and
 // returns the records.
-func cutAt(in, cuts []byte, limit int) (records []string) {
-	s := splitter{max: limit}
+func cutAt(in, cuts []byte, limit int, text bool) (records []string) {
+	s := splitter{max: limit, text: text}
 	defer s.pending.free()
 	add := func(r record) {
 		records = append(records, fmt.Sprintf("%v %s%s", r.full, r.head, r.tail))
@@ -42,9 +44,11 @@ func FuzzSplit(f *testing.F) {
 	f.Add([]byte("longer than the longest line\nx"), []byte{7, 7, 7}, uint8(7))
 	f.Add([]byte("12345678\n12345678"), []byte{7, 0, 7}, uint8(8))
 	f.Add([]byte("\n\n\n"), []byte{}, uint8(1))
+	f.Add([]byte("añb€c𝄞€€€€€€ñññ\n€"), []byte{1, 0, 0, 1, 2, 0, 1}, uint8(4))
 	f.Fuzz(func(t *testing.T, in, cuts []byte, limit uint8) {
 		longest := int(limit) + 1
-		whole, parts := cutAt(in, nil, longest), cutAt(in, cuts, longest)
+		characters := limit&1 == 0
+		whole, parts := cutAt(in, nil, longest, characters), cutAt(in, cuts, longest, characters)
 		if fmt.Sprint(whole) != fmt.Sprint(parts) {
 			t.Errorf("%q by %v: %q, whole: %q", in, cuts, parts, whole)
 		}
@@ -61,8 +65,11 @@ func FuzzSplit(f *testing.F) {
 			joined = append(joined, text...)
 			if full {
 				joined = append(joined, '\n')
-			} else if i < len(whole)-1 && len(text) != longest {
+			} else if i < len(whole)-1 && len(text) != longest && !(characters && len(text) > longest-utf8.UTFMax) {
 				t.Errorf("piece %q is not the longest", text)
+			}
+			if characters && longest >= utf8.UTFMax && utf8.Valid(in) && !utf8.ValidString(text) {
+				t.Errorf("piece %q is not made of characters", text)
 			}
 		}
 		if !bytes.Equal(joined, in) {
@@ -95,6 +102,7 @@ func sift(in []byte, room int64, cuts []byte) (through, left []byte) {
 }
 
 func TestSieve(t *testing.T) {
+	long := strings.Repeat("x", lineGrace+1)
 	for _, c := range []struct {
 		in   string
 		room int64
@@ -106,8 +114,10 @@ func TestSieve(t *testing.T) {
 		{"one\ntwo\n", 4, nil, "one\n"},
 		{"one\ntwo\n", 3, nil, ""},
 		{"one\ntwo\n", 0, nil, ""},
-		{"onetwo\nthree\n", 4, []byte{2}, "onet\n"},
-		{"onetwo\nthree\n", 3, []byte{2}, "one\n"},
+		{"onetwo\nthree\n", 4, []byte{2}, "onetwo\n"},
+		{"onetwo\nthree\n", 3, []byte{2, 0, 0}, "onetwo\n"},
+		{"one" + long + "\nthree\n", 4, []byte{2}, "one" + long[:1] + "\n"},
+		{"one" + long[:lineGrace] + "\na\n", 4, []byte{2}, "one" + long[:lineGrace] + "\n"},
 		{"one\ntwo", 7, nil, "one\ntwo"},
 		{"one\ntwo", 6, nil, "one\n"},
 		{"long line\na\n", 5, nil, "a\n"},
@@ -123,12 +133,13 @@ func TestSieve(t *testing.T) {
 func FuzzSieve(f *testing.F) {
 	f.Add([]byte("one\ntwo\nthree\n"), uint16(7), []byte{1, 2, 3})
 	f.Add([]byte("no end"), uint16(3), []byte{1})
+	f.Add([]byte("a long line"+strings.Repeat("x", 2*lineGrace)+"\nand another\n"), uint16(7), []byte{3, 255})
 	f.Fuzz(func(t *testing.T, in []byte, room uint16, cuts []byte) {
 		through, left := sift(in, int64(room), cuts)
 		if len(through)+len(left) != len(in) {
 			t.Fatalf("%d and %d of %d bytes", len(through), len(left), len(in))
 		}
-		if over := len(through) - int(room); over > 1 {
+		if over := len(through) - int(room); over > lineGrace+1 {
 			t.Errorf("%d bytes over", over)
 		}
 		lines := bytes.SplitAfter(in, newline)
