@@ -53,15 +53,21 @@ func TestAttachCrowd(t *testing.T) {
 			}
 		})
 	}
-	typed := 0
-	for ; typed < steps; typed++ {
+	gone := make(chan struct{})
+	go func() { group.Wait(); close(gone) }()
+	// As long as somebody may wait for output there is some.
+	for typed, over := 0, false; !over || typed < steps; typed++ {
 		keeper.client.Send(t, []byte{1})
 		if typed%10 == 0 {
 			ctl(t, m, "2 0 0\n")
 		}
 		harness.Eventually(t, "output flows", func() bool { return keeper.got.Load() > int64(typed)*step })
+		select {
+		case <-gone:
+			over = true
+		default:
+		}
 	}
-	group.Wait()
 	waitStatus(t, m, "the crowd is gone", func(s *client.Report) bool { return s.Attach.Clients == 1 })
 	input := int64(status(t, m).Attach.Input)
 	harness.Eventually(t, "the container has answered everybody", func() bool { return keeper.got.Load() == input*step })

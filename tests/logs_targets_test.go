@@ -121,7 +121,9 @@ func TestLogDeadFileSystem(t *testing.T) {
 			r := harness.FakeRuntime()
 			b := harness.NewBundle(t, r, payload(t, r, "count", 1_000_000, 1000, 2000))
 			disk := newDeadDisk(t, b)
-			m := create(t, b, harness.Launch{Log: []string{"k8s-file:" + disk.dir + "/log"}, Args: []string{"--log-on-full", policy}})
+			m := create(t, b, harness.Launch{Log: []string{"k8s-file:" + disk.dir + "/log"}, Args: []string{
+				"--log-on-full", policy, "--exit-command", "/bin/touch", "--exit-command-arg", b.Base + "/cleaned-up",
+			}})
 			c := m.Attach(t)
 			b.Start(t)
 			harness.Eventually(t, "the log grows", func() bool { return disk.size.Load() > 500_000 })
@@ -160,6 +162,11 @@ func TestLogDeadFileSystem(t *testing.T) {
 					break
 				}
 			}
+			// It inherits nothing that hangs.
+			harness.Eventually(t, "the exit command has run", func() bool {
+				_, err := os.Stat(b.Base + "/cleaned-up")
+				return err == nil
+			})
 			disk.bury()
 			m.Gone(t)
 		})

@@ -98,13 +98,13 @@ func fillDisk(t *testing.T, path string) {
 // none of which is larger than allowed or ends within a record.
 func TestLogRotationVolume(t *testing.T) {
 	harness.NeedOurs(t)
-	const seed, limit, step, keep = 5, 64 << 10, 1 << 20, 40
+	const seed, limit, step, keep = 5, 64 << 10, 1 << 20, 26
 	r := volumeRuntime()
 	b := harness.NewBundle(t, r, payload(t, r, "steps", seed, step))
 	m := create(t, b, harness.Launch{Args: []string{"-i", "--log-rotate", "--log-size-max", strconv.Itoa(limit), "--log-max-files", strconv.Itoa(keep)}})
 	c := newTap(t, m).client // one that does not read would block the rest
 	b.Start(t)
-	steps := harness.Count(100, 1024)
+	steps := harness.Count(64, 1024)
 	all := b.Base + "/all"
 	var after unix.Stat_t // the last file that was read to its end
 	offset := int64(0)

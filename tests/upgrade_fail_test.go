@@ -127,6 +127,39 @@ func buildMonitor(t *testing.T, tree string) (string, error) {
 	return tree + "/bin/conmon", nil
 }
 
+// alteration is a change to the monitor's sources.
+type alteration struct{ file, from, to string }
+
+// altered builds a monitor from a changed copy of the sources.
+func altered(t *testing.T, changes ...alteration) string {
+	t.Helper()
+	tree := t.TempDir()
+	pack := exec.Command("sh", "-c", "tar -c --exclude=./bin --exclude=./.build --exclude=./.git . | tar -x -C "+tree)
+	pack.Dir = harness.Repo()
+	if out, err := pack.CombinedOutput(); err != nil {
+		t.Fatalf("copying the sources: %v %s", err, out)
+	}
+	for _, c := range changes {
+		file := filepath.Join(tree, c.file)
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(string(source), c.from, c.to, 1)
+		if changed == string(source) {
+			t.Fatalf("there is no %q in %s", c.from, c.file)
+		}
+		if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary, err := buildMonitor(t, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
 // startAs starts the monitor of a counting container from a copy of binary, at a
 // path of its own, which an upgrade then finds.
 func startAs(t *testing.T, binary string, b *harness.Bundle) (*harness.Monitor, string) {
@@ -196,28 +229,7 @@ func TestUpgradeFromPreviousCommit(t *testing.T) {
 // A state of a later format is refused by who cannot read it, in both directions.
 func TestUpgradeAcrossFormats(t *testing.T) {
 	harness.NeedOurs(t)
-	tree := t.TempDir()
-	pack := exec.Command("sh", "-c", "tar -c --exclude=./bin --exclude=./.build --exclude=./.git . | tar -x -C "+tree)
-	pack.Dir = harness.Repo()
-	if out, err := pack.CombinedOutput(); err != nil {
-		t.Fatalf("copying the sources: %v %s", err, out)
-	}
-	file := filepath.Join(tree, "internal/handoff/state.go")
-	source, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := strings.Replace(string(source), "const Version = 1\n", "const Version = 2\n", 1)
-	if changed == string(source) {
-		t.Fatal("the format's version is not where it was")
-	}
-	if err := os.WriteFile(file, []byte(changed), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	later, err := buildMonitor(t, tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	later := altered(t, alteration{"internal/handoff/state.go", "const Version = 1\n", "const Version = 2\n"})
 	current := harness.MonitorPath()
 	for _, way := range [][2]string{{later, current}, {current, later}} {
 		b := harness.NewBundle(t, harness.FakeRuntime(), payload(t, harness.FakeRuntime(), "count", 100_000, 40, 1000))

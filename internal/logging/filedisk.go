@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"conmon/internal/clock"
+	"conmon/internal/offload"
 	"conmon/internal/stdio"
 )
 
@@ -227,13 +228,20 @@ func (f *file) await(limit clock.Mono) bool {
 	return true
 }
 
-// close lets go of the file. What hangs keeps its descriptor until the end.
+// close lets go of the file. A write that hangs holds on to the file, and so does
+// closing it, but its descriptor is free at once: a child that inherited it would
+// hang in its exec.
 func (f *file) close() {
-	if !f.stalled {
-		f.op.kind = opRelease
-		f.worker.Do(&f.op, time.Duration(opLimit))
+	worker, job := f.worker, &f.op
+	if f.stalled {
+		if f.op.kind == opRenew || f.op.kind == opReopen {
+			return // which file is open by now, only the operation knows
+		}
+		worker, job = offload.New(func() {}), &fileOp{fd: f.op.fd}
 	}
-	f.worker.Close()
+	job.kind = opRelease
+	worker.Do(job, time.Duration(opLimit))
+	worker.Close()
 }
 
 // giveUp empties b and counts what was in it.

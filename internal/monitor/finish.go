@@ -17,7 +17,8 @@ func (m *Monitor) finish() int {
 	m.end.at = time.Now()
 	m.end.due = deadlineIn(endTime)
 	if m.end.failed {
-		return m.fail()
+		m.safely("report a failure", m.fail)
+		return 1
 	}
 	// At once: systemd removes an empty cgroup, and its counters, immediately.
 	m.safely("last look for OOM", func() { m.noteOOM(m.oom.LastLook()) })
@@ -48,7 +49,7 @@ func (m *Monitor) endAttach() {
 
 // fail ends an attempt that made no container: the engine is told why, and no
 // exit file claims that something ran.
-func (m *Monitor) fail() int {
+func (m *Monitor) fail() {
 	m.diag.Error("container create failed: " + m.end.reason)
 	m.awaitLauncher()
 	reason := m.end.reason
@@ -69,7 +70,6 @@ func (m *Monitor) fail() int {
 	if m.end.runtimeRan {
 		m.runExitCommand()
 	}
-	return 1
 }
 
 // share returns a deadline after part/of what is left until the exit file is due.
@@ -122,6 +122,7 @@ func (m *Monitor) runExitCommand() {
 	if cfg.ExitCommand == "" {
 		return
 	}
+	m.log.Close()
 	// What it starts belongs to the system, not to us.
 	proc.StopSubreaping()
 	m.linger(clock.Mono(cfg.ExitDelay) * clock.Second)

@@ -43,6 +43,7 @@ func (m *Monitor) save() *handoff.State {
 	st.PutInt("monitor.patience", int64(m.timers.patience))
 	st.PutInt("monitor.verdict", int64(m.timers.verdict))
 	st.PutBool("monitor.oom", m.end.oom)
+	st.PutBool("monitor.marking", m.marker != nil && m.marker.Busy())
 	for _, s := range m.streams {
 		st.PutFD("monitor."+s.kind.String(), s.fd)
 	}
@@ -83,6 +84,9 @@ func (m *Monitor) takeOver(st *handoff.State) error {
 	m.end.oom = st.Bool("monitor.oom")
 	m.complain("container", m.watchPidfd())
 	m.takeOverDoors(st)
+	if st.Bool("monitor.marking") {
+		m.markOOM() // again: the predecessor was at it
+	}
 	for i := range m.streams {
 		s := &m.streams[i]
 		if fd := st.FD("monitor." + s.kind.String()); fd >= 0 {

@@ -132,6 +132,11 @@ func (m *Monitor) noteOOM(r oom.Report, err error) {
 		return
 	}
 	m.diag.Info("OOM event received: " + r.Cause())
+	m.markOOM()
+}
+
+// markOOM makes the marker that engines look for.
+func (m *Monitor) markOOM() {
 	if m.marker == nil {
 		m.marker = offload.New(m.wake.ring)
 	}

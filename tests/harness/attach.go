@@ -25,32 +25,43 @@ type Packet struct {
 	Data   []byte
 }
 
-// Attach connects to the monitor's attach socket, wherever the engine has it,
-// through /proc/self/fd as Podman does. The client is closed with the test.
+// Attach connects to the monitor's attach socket, as Dial does, or fails the
+// test. The client is closed with the test.
 func (m *Monitor) Attach(t testing.TB) *Client {
 	t.Helper()
+	c, err := m.Dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Dial connects to the monitor's attach socket, wherever the engine has it,
+// through /proc/self/fd as Podman does.
+func (m *Monitor) Dial() (*Client, error) {
 	path := m.Dir + "/attach"
 	if m.launch.Engine == CRIO {
 		path = m.Bundle.Sockets + "/" + m.Bundle.ID + "/attach"
 	}
 	place, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		t.Fatalf("opening %s: %v", path, err)
+		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	defer unix.Close(place)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		t.Fatalf("making a socket: %v", err)
+		return nil, fmt.Errorf("making a socket: %w", err)
 	}
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d", place)}); err != nil {
-		t.Fatalf("connecting to %s: %v", path, err)
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d", place)})
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		t.Fatal(err)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("connecting to %s: %w", path, err)
 	}
-	c := &Client{file: os.NewFile(uintptr(fd), path)}
-	t.Cleanup(c.Close)
-	return c
+	return &Client{file: os.NewFile(uintptr(fd), path)}, nil
 }
 
 // Close leaves.
@@ -59,12 +70,18 @@ func (c *Client) Close() { c.file.Close() }
 // Send writes one packet of input.
 func (c *Client) Send(t testing.TB, data []byte) {
 	t.Helper()
-	if err := c.file.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.file.Write(data); err != nil {
+	if err := c.TrySend(data); err != nil {
 		t.Fatalf("sending to the monitor: %v", err)
 	}
+}
+
+// TrySend is Send where the client may be closed meanwhile.
+func (c *Client) TrySend(data []byte) error {
+	if err := c.file.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
+		return err
+	}
+	_, err := c.file.Write(data)
+	return err
 }
 
 // CloseInput says that no more input comes; output goes on.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"conmon/tests/harness"
 )
@@ -95,7 +94,6 @@ func testExecDying(t *testing.T) {
 		p.ok(t, "exec", "-d", name, "sleep", "1000")
 		attached.expect(t, "in\n")
 		terminal.expect(t, "in\r\n")
-		started := time.Now()
 		p.ok(t, append(args, name)...)
 		for _, s := range []*session{attached, terminal} {
 			s.rest(t)
@@ -105,9 +103,6 @@ func testExecDying(t *testing.T) {
 			}
 		}
 		noMonitor(t, name)
-		if took := time.Since(started); took > 15*time.Second {
-			t.Errorf("podman %s: the exec sessions took %v to end", args[0], took)
-		}
 	}
 	if left, err := os.ReadDir("/run/libpod/exits"); err != nil || len(left) > 0 {
 		t.Errorf("exit files are left: %v, %v", left, err)

@@ -20,17 +20,20 @@ func journaldUnits() []string {
 	}
 }
 
+// slowLines is how many lines a talker prints, 20 ms and more apart, before its
+// burst and after it.
+const slowLines = 200
+
 // talker starts a container that prints numbered lines: slowly, then a burst of
 // 200-byte ones, then slowly again. It returns how many in all.
 func (p podman) talker(t *testing.T, name string, burst int) int {
 	t.Helper()
-	const slow = 200 // of 20 ms and more, before the burst and after it
 	p.ok(t, "run", "-d", "--log-driver", "journald", "--name", name, image, "sh", "-c", fmt.Sprintf(`
 		slowly() { i=$1; while [ $i -lt $2 ]; do i=$((i+1)); echo $i; usleep 20000; done; }
 		slowly 0 %[1]d
 		awk 'BEGIN { for (i = %[1]d + 1; i <= %[2]d; i++) printf "%%d %%0192d\n", i, 0 }'
-		slowly %[2]d %[3]d`, slow, slow+burst, 2*slow+burst))
-	return 2*slow + burst
+		slowly %[2]d %[3]d`, slowLines, slowLines+burst, 2*slowLines+burst))
+	return 2*slowLines + burst
 }
 
 // accounted checks that the journal and the exit record of a talker together
@@ -63,35 +66,41 @@ func (p podman) accounted(t *testing.T, name string, sent, inFlight int) {
 	}
 }
 
-// testJournalHangs stops journald's process for 5 s. The container must not be
-// held up, and what its output is accounted for.
+// silence lets the time pass in which journald is not there: 5 s at least, and
+// until the container is through with its burst. It must not be held up.
+func silence(t *testing.T, bundle string, burst int) {
+	t.Helper()
+	pause(5 * time.Second)
+	harness.Eventually(t, "the container goes on without journald", func() bool {
+		return statusOf(t, bundle).Streams.Stdout.Read.Lines > int64(slowLines+burst)
+	})
+}
+
+// testJournalHangs stops journald's process. The container must not be held up,
+// and its output is accounted for.
 func testJournalHangs(t *testing.T) {
 	harness.NeedOurs(t)
 	p := root()
 	for _, burst := range []int{1000, 50_000} {
 		name := p.name(t)
-		began := time.Now()
 		sent := p.talker(t, name, burst)
-		monitor := p.monitorOf(t, name)
+		monitor, bundle := p.monitorOf(t, name), p.inspect(t, name, "{{.StaticDir}}")
 		pid := atoi(t, strings.TrimSpace(finish(t, exec.Command("systemctl", "show", "-P", "MainPID", "systemd-journald")).stdout))
 		pause(time.Second)
 		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 		// Until it goes on nobody may log anything, Podman's events included.
-		pause(5 * time.Second)
+		silence(t, bundle, burst)
 		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 		harness.WaitProcess(t, monitor)
-		if took := time.Since(began); took > 20*time.Second {
-			t.Errorf("the container took %v", took)
-		}
 		p.accounted(t, name, sent, 0)
 	}
 }
 
-// testJournalRestarts takes journald away for 5 s, sockets and all.
+// testJournalRestarts takes journald away, sockets and all.
 func testJournalRestarts(t *testing.T) {
 	harness.NeedOurs(t)
 	p := root()
@@ -104,14 +113,14 @@ func testJournalRestarts(t *testing.T) {
 	for _, burst := range []int{1000, 50_000} {
 		name := p.name(t)
 		sent := p.talker(t, name, burst)
-		monitor := p.monitorOf(t, name)
+		monitor, bundle := p.monitorOf(t, name), p.inspect(t, name, "{{.StaticDir}}")
 		pause(time.Second)
 		systemctl("stop", journaldUnits()...)
-		pause(5 * time.Second)
+		silence(t, bundle, burst)
 		systemctl("start", journaldUnits()[1:]...)
 		systemctl("start", journaldUnits()[0])
 		harness.WaitProcess(t, monitor)
-		p.accounted(t, name, sent, 3)
+		p.accounted(t, name, sent, 50)
 	}
 	// An ordinary restart, as by an update, keeps the socket: nothing is lost.
 	name := p.name(t)

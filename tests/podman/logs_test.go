@@ -81,7 +81,7 @@ func testLogsFollow(t *testing.T) {
 // testPartial has lines that are not finished: a prompt, and a last one.
 func testPartial(t *testing.T) {
 	p := root()
-	const script = `printf abc; sleep 0.3; printf 'def\nxyz'`
+	const script = `printf abc; sleep 1; printf 'def\nxyz'`
 	file := p.name(t)
 	p.ok(t, "run", "--log-driver", "k8s-file", "--name", file, image, "sh", "-c", script)
 	text, err := os.ReadFile(p.inspect(t, file, "{{.HostConfig.LogConfig.Path}}"))

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -156,8 +155,16 @@ func testUpgrade(t *testing.T) {
 
 // testNothingLeft looks at the system after all the others.
 func testNothingLeft(t *testing.T) {
+	reports, err := filepath.Glob(raceDir + "/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range reports {
+		text, err := os.ReadFile(path)
+		t.Errorf("the race detector: %s, %v", text, err)
+	}
 	for _, pid := range monitors("") {
-		if !ends(pid, 10*time.Second) {
+		if !ends(pid, harness.Patience) {
 			t.Errorf("monitor %d is left", pid)
 		}
 	}
@@ -169,9 +176,11 @@ func testNothingLeft(t *testing.T) {
 		"/tmp/conmon*", "/var/tmp/conmon*", "/var/lib/containers/storage/overlay-containers/*/userdata",
 		"/sys/fs/cgroup/machine.slice/libpod-*",
 	} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			t.Errorf("left over: %v", left)
-		}
+		// systemd removes the cgroups when it has time.
+		harness.Eventually(t, pattern+" is empty", func() bool {
+			left, _ := filepath.Glob(pattern)
+			return len(left) == 0
+		})
 	}
 	for _, dir := range []string{os.TempDir(), "/var/tmp"} {
 		entries, err := os.ReadDir(dir)

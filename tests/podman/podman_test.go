@@ -67,7 +67,7 @@ func finish(t testing.TB, cmd *exec.Cmd) outcome {
 		cmd.Stdout = &stdout
 	}
 	cmd.Stderr = &stderr
-	cmd.WaitDelay = 10 * time.Second
+	cmd.WaitDelay = harness.Patience
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func limit() time.Duration {
 	if harness.Long() {
 		return 5 * time.Minute
 	}
-	return harness.Patience
+	return 2 * harness.Patience
 }
 
 func brief(cmd *exec.Cmd) string {
@@ -174,12 +174,12 @@ func monitors(name string) []int {
 	return found
 }
 
-// noMonitor checks that the monitors of a container are gone, or go within a
-// moment, and ends those that do not.
+// noMonitor checks that the monitors of a container are gone, or go, and
+// ends those that do not.
 func noMonitor(t testing.TB, name string) {
 	t.Helper()
 	for _, pid := range monitors(name) {
-		if !ends(pid, 10*time.Second) {
+		if !ends(pid, harness.Patience) {
 			text, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 			t.Errorf("left over: %q", strings.ReplaceAll(string(text), "\x00", " "))
 			_ = unix.Kill(pid, unix.SIGKILL)
@@ -227,13 +227,19 @@ type count struct{ Bytes, Lines int64 }
 // status asks the monitor of a container.
 func (p podman) status(t testing.TB, name string) counters {
 	t.Helper()
-	r := finish(t, exec.Command(monitorPath, "status", "-b", p.inspect(t, name, "{{.StaticDir}}"), "--format", "json"))
+	return statusOf(t, p.inspect(t, name, "{{.StaticDir}}"))
+}
+
+// statusOf asks the monitor of a bundle.
+func statusOf(t testing.TB, bundle string) counters {
+	t.Helper()
+	r := finish(t, exec.Command(monitorPath, "status", "-b", bundle, "--format", "json"))
 	if r.code != 0 {
-		t.Fatalf("asking the monitor of %s: %s", name, r.stderr)
+		t.Fatalf("asking the monitor of %s: %s", bundle, r.stderr)
 	}
 	var c counters
 	if err := json.Unmarshal([]byte(r.stdout), &c); err != nil {
-		t.Fatalf("the monitor of %s says %q: %v", name, r.stdout, err)
+		t.Fatalf("the monitor of %s says %q: %v", bundle, r.stdout, err)
 	}
 	return c
 }

@@ -176,7 +176,7 @@ func (s *session) send(t testing.TB, text string) {
 func (s *session) detach(t testing.TB) {
 	t.Helper()
 	s.send(t, "\x10")
-	pause(100 * time.Millisecond)
+	pause(500 * time.Millisecond)
 	s.send(t, "\x11")
 }
 

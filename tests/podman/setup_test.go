@@ -22,6 +22,10 @@ const (
 	runtimeDir  = "/usr/local/libexec/conmon-test"
 	image       = "bb"
 
+	// raceDir is where monitors with the race detector report: their standard
+	// error leads nowhere.
+	raceDir = "/var/tmp/race"
+
 	// user has its own Podman.
 	user     = "rootless"
 	userID   = 1234
@@ -89,16 +93,24 @@ func configurePodman() error {
 		n := min(have.Max, limit.most)
 		ulimits = append(ulimits, fmt.Sprintf("%q", fmt.Sprintf("%s=%d:%d", limit.name, n, n)))
 	}
+	if err := os.Mkdir(raceDir, 0o777); err != nil {
+		return err
+	}
+	// For every user, whatever our umask.
+	if err := os.Chmod(raceDir, 0o1777); err != nil {
+		return err
+	}
 	conf := fmt.Sprintf(`[containers]
 default_ulimits = [%s]
 netns = "none"
 [engine]
 events_logger = "journald"
 runtime = "crun"
+conmon_env_vars = ["PATH=%s", "GORACE=log_path=%s/report"]
 [engine.runtimes]
 crun = ["%s/crun"]
 runc = ["%s/runc"]
-`, strings.Join(ulimits, ", "), runtimeDir, runtimeDir)
+`, strings.Join(ulimits, ", "), os.Getenv("PATH"), raceDir, runtimeDir, runtimeDir)
 	if err := os.MkdirAll("/etc/containers", 0o755); err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func testHealthcheck(t *testing.T) {
 	p := root()
 	name := p.name(t)
 	id := p.ok(t, "run", "-d", "--health-cmd", "test -e /data/well", "--health-interval", "1s", "--health-retries", "1",
-		"--health-timeout", "5s", "--name", name, image, "sleep", "1000")
+		"--health-timeout", "30s", "--name", name, image, "sleep", "1000")
 	health := func(want string) {
 		t.Helper()
 		harness.Eventually(t, "the container is "+want, func() bool {
