@@ -54,21 +54,22 @@ const (
 // Server is a container's attach socket and all that hangs on it. It owns its
 // descriptors; its methods are for the monitor's loop.
 type Server struct {
-	opts      Options
-	w         poll.Watcher
-	owner     poll.Owner
-	end       endpoint
-	clients   []client // free slots have fd -1
-	connected int
-	batch     *batch // nil until the first client
-	spool     spool
-	stdin     stdin
-	blocked   [2]bool    // by stdio.Stream.Index: its last chunk went past the backlog
-	ended     bool       // output is over: clients that still come get end of file
-	acceptAt  clock.Mono // when the listener is watched again, 0: it is
-	release   clock.Mono // when unused buffers are given back, 0: there are none
-	used      bool       // buffers were used since release was set
-	totals    totals
+	opts       Options
+	w          poll.Watcher
+	owner      poll.Owner
+	end        endpoint
+	clients    []client // free slots have fd -1
+	connected  int
+	maxClients int    // more wait until one leaves
+	batch      *batch // nil until the first client
+	spool      spool
+	stdin      stdin
+	blocked    [2]bool    // by stdio.Stream.Index: its last chunk went past the backlog
+	ended      bool       // output is over: clients that still come get end of file
+	acceptAt   clock.Mono // when the listener is watched again, 0: it is
+	release    clock.Mono // when unused buffers are given back, 0: there are none
+	used       bool       // buffers were used since release was set
+	totals     totals
 }
 
 // Listen makes the socket and its link and starts serving. Existing ones are
@@ -87,7 +88,7 @@ func Listen(opts Options, w poll.Watcher, owner poll.Owner) (*Server, error) {
 }
 
 func newServer(opts Options, w poll.Watcher, owner poll.Owner) *Server {
-	s := &Server{opts: opts, w: w, owner: owner, end: endpoint{fd: -1}}
+	s := &Server{opts: opts, w: w, owner: owner, end: endpoint{fd: -1}, maxClients: clientLimit()}
 	s.spool = newSpool(opts.Backlog, opts.BacklogDirs)
 	s.stdin = stdin{fd: -1, w: w, tag: poll.Tag{Owner: owner, ID: idStdin}, tty: opts.Terminal, closed: !opts.Stdin && !opts.Terminal}
 	return s

@@ -36,17 +36,33 @@ const (
 	slotBits = 16
 )
 
+// spare is how many descriptors clients leave to the rest of the monitor, which
+// must be able to write an exit file whoever connects.
+const spare = 128
+
+// clientLimit returns how many clients the limit on descriptors allows.
+func clientLimit() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return spare
+	}
+	return int(min(limit.Cur-min(spare, limit.Cur/2), 1<<slotBits-idClients))
+}
+
 // accept takes at most limit new clients.
 func (s *Server) accept(limit int) {
 	for range limit {
+		if s.connected >= s.maxClients {
+			s.restAccepting()
+			return
+		}
 		fd, _, err := unix.Accept4(s.end.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			s.welcome(fd)
 		case unix.EINTR, unix.ECONNABORTED:
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			s.w.Remove(s.end.fd)
-			s.acceptAt = clock.Now() + acceptPause
+			s.restAccepting()
 			return
 		default:
 			return
@@ -54,11 +70,16 @@ func (s *Server) accept(limit int) {
 	}
 }
 
+// restAccepting leaves new clients waiting for a while.
+func (s *Server) restAccepting() {
+	s.w.Remove(s.end.fd)
+	s.acceptAt = clock.Now() + acceptPause
+}
+
 // welcome makes fd a client.
 func (s *Server) welcome(fd int) {
 	s.totals.accepted++
-	slot := s.freeSlot()
-	if s.ended || slot < 0 {
+	if s.ended {
 		hangUp(fd)
 		return
 	}
@@ -69,21 +90,18 @@ func (s *Server) welcome(fd int) {
 	// twice the default: a client that is merely not scheduled for a moment then
 	// seldom begins to lag, which halves the monitor's work.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+	slot := s.freeSlot()
 	s.clients[slot] = client{fd: fd, gen: s.clients[slot].gen + 1, in: true, out: true}
 	s.connected++
 	s.watch(slot)
 }
 
-// freeSlot returns the number of a free slot, -1 if all that can be numbered are
-// taken.
+// freeSlot returns the number of a free slot.
 func (s *Server) freeSlot() int {
 	for i := range s.clients {
 		if s.clients[i].fd < 0 {
 			return i
 		}
-	}
-	if len(s.clients) == 1<<slotBits-idClients {
-		return -1
 	}
 	s.clients = append(s.clients, client{fd: -1})
 	return len(s.clients) - 1

@@ -95,6 +95,22 @@ func TestSuccessorsNames(t *testing.T) {
 	}
 }
 
+// TestTooManyClients: they wait until there is room.
+func TestTooManyClients(t *testing.T) {
+	r := newRig(t, Options{})
+	r.s.maxClients = 2
+	first := dial(t, r.opts.Bundle+"/attach")
+	for range 2 {
+		dial(t, r.opts.Bundle+"/attach")
+	}
+	r.until("two accepted", func() bool { return len(r.s.Stats().Clients) == 2 })
+	if r.turn(20 * clock.Millisecond); len(r.s.Stats().Clients) != 2 {
+		t.Error("more than there is room for")
+	}
+	first.close()
+	r.until("the third is accepted", func() bool { return r.s.totals.accepted == 3 })
+}
+
 // TestNoDescriptors: a monitor that has run out of descriptors neither spins nor
 // forgets who waits.
 func TestNoDescriptors(t *testing.T) {
