@@ -1,11 +1,9 @@
 package exitfile
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,75 +79,52 @@ func (d *draft) publish() error {
 	return nil
 }
 
-// settle makes the name last and removes what monitors that were killed between
-// create and publish have left behind.
+// settle makes the name last.
 func (d *draft) settle() error {
 	dirFD, err := unix.Open(d.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open directory %s: %w", d.dir, err)
 	}
 	defer unix.Close(dirFD)
-	err = fsync(dirFD)
-	sweep(dirFD, d.name)
-	if err != nil {
+	if err := fsync(dirFD); err != nil {
 		return fmt.Errorf("fsync directory %s: %w", d.dir, err)
 	}
 	return nil
 }
 
 // A temporary name is a dot, the file's name as far as it fits the 255 bytes of
-// a name, a dot and eight hexadecimal digits.
-const (
-	longest = 200
-	digits  = 8
-)
+// a name, a dot and a digit. It is always the same one, so that what a monitor
+// that was killed between create and publish has left behind is replaced by the
+// next one's: nobody has to look for it in a directory of hundreds of exit files.
+const longest = 252
 
-func tempPrefix(name string) string { return "." + name[:min(len(name), longest)] + "." }
-
-// createTemp creates a temporary file for the file name in dir, one that nobody
-// could foresee. It returns the file's path.
+// createTemp creates a temporary file for the file name in dir. It returns the
+// file's path.
 func createTemp(dir, name string) (fd int, temp string, err error) {
-	for range 16 {
-		// The nanoseconds of the clock: nobody is to foresee the name, but O_EXCL
-		// is what counts, and the kernel's random numbers take some start-up.
-		var unlikely [digits / 2]byte
-		binary.BigEndian.PutUint32(unlikely[:], uint32(time.Now().UnixNano()))
-		temp = dir + "/" + tempPrefix(name) + hex.EncodeToString(unlikely[:])
-		fd, err = unix.Open(temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
-		if err == nil {
-			return fd, temp, nil
+	prefix := dir + "/." + name[:min(len(name), longest)] + "."
+	for i := range 10 {
+		temp = prefix + strconv.Itoa(i)
+		fd, err = createNew(temp)
+		if err == unix.EEXIST && unix.Unlink(temp) == nil {
+			fd, err = createNew(temp)
 		}
-		if err != unix.EEXIST && err != unix.EINTR {
+		if err != unix.EEXIST {
 			break
 		}
+		// Somebody has put there what is no file, and it is not for us to remove.
 	}
-	return -1, "", fmt.Errorf("create temporary file: %w", err)
+	if err != nil {
+		return -1, "", fmt.Errorf("create temporary file: %w", err)
+	}
+	return fd, temp, nil
 }
 
-func isTemp(entry, name string) bool {
-	rest, found := strings.CutPrefix(entry, tempPrefix(name))
-	return found && len(rest) == digits && strings.Trim(rest, "0123456789abcdef") == ""
-}
-
-// sweep removes the temporary files for name. One that cannot be removed harms
-// nobody.
-func sweep(dirFD int, name string) {
-	var names []string
-	buf := make([]byte, 8192)
+func createNew(path string) (fd int, err error) {
 	for {
-		n, err := unix.ReadDirent(dirFD, buf)
-		if n <= 0 || err != nil {
-			break
+		fd, err = unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+		if err != unix.EINTR {
+			return fd, err
 		}
-		_, _, entries := unix.ParseDirent(buf[:n], -1, nil)
-		for _, e := range entries {
-			if isTemp(e, name) {
-				names = append(names, e)
-			}
-		}
-	}
-	for _, e := range names {
-		_ = unix.Unlinkat(dirFD, e, 0)
 	}
 }
 

@@ -128,20 +128,30 @@ func TestWriteToFullDevice(t *testing.T) {
 	}
 }
 
-func TestSweep(t *testing.T) {
+// What a killed writer has left is replaced; what is no file stays.
+func TestLeftOver(t *testing.T) {
 	dir := t.TempDir()
-	stay := []string{".exit.json.0123abcd", ".exit.0123abc", ".exit.0123abcX", ".exit.0123abcde", "xexit.0123abcd", "other"}
-	for _, name := range append(stay, ".exit.0123abcd", ".exit.ffffffff") {
+	stay := []string{".exit.1", "xexit.0", "other"}
+	for _, name := range append(stay, ".exit.0") {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := Write(dir, "exit", []byte("0")); err != nil {
+	write := func() {
+		t.Helper()
+		if err := Write(dir, "exit", []byte("0")); err != nil {
+			t.Fatal(err)
+		}
+		if got, others := content(t, dir, "exit"); got != "0" || len(others) != len(stay) {
+			t.Errorf("%q, left %q, want %q", got, others, stay)
+		}
+	}
+	write()
+	if err := os.Mkdir(filepath.Join(dir, ".exit.0"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, others := content(t, dir, "exit"); len(others) != len(stay) {
-		t.Errorf("left %q, want %q", others, stay)
-	}
+	stay = []string{".exit.0", "xexit.0", "other"} // .exit.1 was used and is gone
+	write()
 }
 
 // TestKilledWriter kills writers at moments spread over a few milliseconds: what
