@@ -32,7 +32,7 @@ var streamByte = [...]byte{stdio.Stdout: byte(stdio.Stdout), stdio.Stderr: byte(
 // message is the kernel's struct mmsghdr.
 type message struct {
 	header unix.Msghdr
-	sent   uint32
+	_      uint32 // how much of it was sent: all, or it is not counted as sent
 }
 
 // batch is a series of packets in the kernel's form. It points into the caller's

@@ -40,7 +40,7 @@ func Open(cfg *config.Config) (*Targets, error) {
 		case config.K8sFile, config.JSONFile:
 			if file, err = openTarget(place{d.Path, cfg.Log.AllowlistDirs}); err != nil {
 				// Scripts look for the first five words.
-				err = fmt.Errorf("Failed to open log file %s: %w", d.Path, err)
+				err = fmt.Errorf("Failed to open log file %s: %w", d.Path, err) //lint:ignore ST1005 see above
 			}
 		case config.ExecLogger:
 			err = checkLogger(d.Path)

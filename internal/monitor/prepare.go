@@ -166,4 +166,6 @@ func (m *Monitor) clientIsThere() {
 
 // errNoTerminal is what the engines look for when a runtime was asked for a
 // terminal and sent none.
+//
+//lint:ignore ST1005 these very words
 var errNoTerminal = fmt.Errorf("Runtime did not set up terminal")
