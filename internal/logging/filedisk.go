@@ -208,7 +208,7 @@ func (f *file) finish(limit clock.Mono, wall time.Time) {
 		f.lent = buffer{} // not freed: the operation still reads it
 		return
 	}
-	if !f.cfg.NoSync && f.total > 0 { // what others have written is theirs to sync
+	if !f.cfg.NoSync && f.total > 0 { // what others wrote is theirs to sync
 		f.op.kind = opSync
 		f.do(now)
 	}

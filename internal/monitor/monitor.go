@@ -95,18 +95,6 @@ type self struct {
 	oomScoreAdj string
 }
 
-// timers are the monitor's own deadlines, 0 where there is none.
-type timers struct {
-	timeout  clock.Mono // --timeout
-	patience clock.Mono // until a terminate must have been obeyed
-	overdue  clock.Mono // until a killed container must be dead
-	verdict  clock.Mono // until another parent must have reaped the container
-	trim     clock.Mono // until the loop counts as idle
-}
-
-// idleAfter is how long the loop stays quiet before it gives its memory back.
-const idleAfter = clock.Second
-
 // Run is a monitor's whole life. It returns the process's exit status.
 func Run(st *handoff.State) int {
 	m, err := load(st)
@@ -184,61 +172,6 @@ func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 	}
 }
 
-// deadline returns the earliest of everybody's deadlines.
-func (m *Monitor) deadline() clock.Mono {
-	t := &m.timers
-	d := clock.Earlier(clock.Earlier(t.timeout, t.patience), clock.Earlier(t.overdue, clock.Earlier(t.verdict, t.trim)))
-	d = clock.Earlier(clock.Earlier(d, m.up.limit), clock.Earlier(m.log.Deadline(), m.oom.Deadline()))
-	if m.attach != nil {
-		d = clock.Earlier(d, m.attach.Deadline())
-	}
-	d = clock.Earlier(d, m.status.Deadline())
-	return d
-}
-
-// due reports whether the deadline *t has passed, and takes it back if so.
-func due(t *clock.Mono, now clock.Mono) bool {
-	if *t == 0 || now < *t {
-		return false
-	}
-	*t = 0
-	return true
-}
-
-func (m *Monitor) tick(now clock.Mono) {
-	if d := m.log.Deadline(); due(&d, now) {
-		m.log.Tick(now)
-	}
-	if m.attach != nil {
-		if d := m.attach.Deadline(); due(&d, now) {
-			m.attach.Tick(now)
-		}
-	}
-	m.status.Tick(now)
-	if d := m.oom.Deadline(); due(&d, now) {
-		m.noteOOM(m.oom.Tick(now))
-	}
-	t := &m.timers
-	if due(&t.timeout, now) {
-		m.decide(timeUp, "command timed out")
-	}
-	if due(&t.patience, now) {
-		m.decide(patienceOver, "")
-	}
-	if due(&t.overdue, now) {
-		m.decide(deathOverdue, "")
-	}
-	if due(&t.verdict, now) {
-		m.containerEnded(unknownStatus("its parent has not reaped it"))
-	}
-	if due(&m.up.limit, now) && m.up.child.Exists() {
-		_ = m.up.child.Signal(unix.SIGKILL) // its end is an answer, too
-	}
-	if due(&t.trim, now) {
-		m.rest()
-	}
-}
-
 // decide tells the state machine what happened and does what it says.
 func (m *Monitor) decide(e event, reason string) {
 	var a action
@@ -260,86 +193,6 @@ func (m *Monitor) decide(e event, reason string) {
 		m.end.reason, m.end.timedOut, m.end.status = reason, true, -1
 		m.killContainer()
 		m.timers.overdue = clock.Now() + deathTime
-	}
-}
-
-// signal deals with a signal to the monitor.
-func (m *Monitor) signal(sig unix.Signal) {
-	switch sig {
-	case unix.SIGCHLD:
-		m.reap()
-	case unix.SIGHUP, unix.SIGUSR1:
-		m.reopenLogs()
-	case unix.SIGUSR2:
-		m.startUpgrade("")
-	default:
-		m.forward(sig)
-	}
-}
-
-// terminates reports whether a signal asks for the container's end.
-func terminates(sig unix.Signal) bool {
-	return sig == unix.SIGTERM || sig == unix.SIGINT || sig == unix.SIGQUIT
-}
-
-// forward passes a signal on to the container, or to the runtime before there
-// is one.
-func (m *Monitor) forward(sig unix.Signal) {
-	before := m.phase
-	m.decide(terminate, "monitor got "+unix.SignalName(sig)+" before the container existed")
-	switch before {
-	case creating:
-		_ = m.runtime.Signal(sig)
-		m.end.reason = "runtime stopped by " + unix.SignalName(sig) + " to the monitor"
-		m.timers.patience = clock.Earlier(m.timers.patience, clock.Now()+runtimePatience)
-	case running, killing:
-		if err := m.container.Signal(sig); err != nil && err != unix.ESRCH {
-			m.diag.Warn("forward signal: " + err.Error())
-		}
-		if m.cfg.Exec {
-			// CRI-O stops a container's sessions this way and waits for them.
-			m.timers.patience = clock.Earlier(m.timers.patience, clock.Now()+sessionPatience)
-		}
-	}
-}
-
-// How long a signal may go unheeded, and a death take.
-const (
-	runtimePatience = 2 * clock.Second
-	sessionPatience = 10 * clock.Second
-	deathTime       = clock.Second / 2
-)
-
-func (m *Monitor) reopenLogs() {
-	if err := m.log.Reopen(clock.Now()); err != nil {
-		m.diag.Error("reopen logs: " + err.Error())
-	}
-}
-
-func (m *Monitor) control(ev poll.Event) {
-	for _, c := range m.ctl.Ready(ev) {
-		switch c.Kind {
-		case ctl.Malformed:
-			m.diag.Warn(c.Problem)
-		case ctl.Resize:
-			m.size = c
-			m.resize()
-		case ctl.Reopen:
-			m.reopenLogs()
-		case ctl.Upgrade:
-			m.startUpgrade("")
-		}
-	}
-}
-
-// resize gives the terminal the size that was asked for last. Podman asks before
-// it lets an exec session start: then it waits for the terminal.
-func (m *Monitor) resize() {
-	if m.terminal < 0 || m.size.Kind != ctl.Resize {
-		return
-	}
-	if err := tty.Resize(m.terminal, m.size.Height, m.size.Width); err != nil {
-		m.diag.Warn(err.Error())
 	}
 }
 
