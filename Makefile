@@ -20,9 +20,9 @@ LDFLAGS := -s -w -buildid= -X conmon/internal/version.Commit=$(COMMIT) -X conmon
 # The monitor's own packages run with the race detector. The tests of the
 # whole start real processes and gain nothing from it.
 UNIT := ./cmd/... ./internal/...
-E2E  := ./tests ./tests/bench ./tests/harness ./tests/fakeruntime
+E2E  := ./tests ./tests/bench ./tests/podman
 # The suites with the real engines: minutes each, and not yet free of failures.
-ENGINES := ./tests/podman ./tests/crio
+ENGINES := ./tests/crio
 
 FUZZTIME ?= 20s
 

@@ -44,7 +44,7 @@ func TestManyInARow(t *testing.T) {
 
 func TestRealOnesInARow(t *testing.T) {
 	harness.EachRealRuntime(t, func(t *testing.T, r harness.Runtime) {
-		for i := range harness.Count(10, 100) {
+		for i := range harness.Count(10, 500) {
 			if !t.Run("", func(t *testing.T) { one(t, r, harness.Launch{}, i%256) }) {
 				t.Fatalf("container %d", i)
 			}

@@ -287,6 +287,6 @@ func strange(t *testing.T, path string, i int) {
 		t.Fatalf("connecting to %s: %v", path, err)
 	}
 	defer unix.Close(fd)
-	words := [][]byte{nil, {0}, []byte("upgrade \x00"), []byte("status status"), bytes.Repeat([]byte("upgrade "), 5000), []byte("status")}
+	words := [][]byte{nil, {0}, []byte("upgrade \x00"), []byte("status status"), bytes.Repeat([]byte("upgrade "), 5000)}
 	_ = unix.Sendto(fd, words[i%len(words)], unix.MSG_NOSIGNAL, nil)
 }

@@ -24,7 +24,8 @@ const (
 
 	// raceDir is where monitors with the race detector report: their standard
 	// error leads nowhere.
-	raceDir = "/var/tmp/race"
+	raceDir     = "/var/tmp/race"
+	raceOptions = "atexit_sleep_ms=0 log_path=" + raceDir + "/report"
 
 	// user has its own Podman.
 	user     = "rootless"
@@ -100,17 +101,20 @@ func configurePodman() error {
 	if err := os.Chmod(raceDir, 0o1777); err != nil {
 		return err
 	}
+	if err := os.Setenv("GORACE", raceOptions); err != nil {
+		return err
+	}
 	conf := fmt.Sprintf(`[containers]
 default_ulimits = [%s]
 netns = "none"
 [engine]
 events_logger = "journald"
 runtime = "crun"
-conmon_env_vars = ["PATH=%s", "GORACE=log_path=%s/report"]
+conmon_env_vars = ["PATH=%s", "GORACE=%s"]
 [engine.runtimes]
 crun = ["%s/crun"]
 runc = ["%s/runc"]
-`, strings.Join(ulimits, ", "), os.Getenv("PATH"), raceDir, runtimeDir, runtimeDir)
+`, strings.Join(ulimits, ", "), os.Getenv("PATH"), raceOptions, runtimeDir, runtimeDir)
 	if err := os.MkdirAll("/etc/containers", 0o755); err != nil {
 		return err
 	}

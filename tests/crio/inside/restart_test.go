@@ -65,7 +65,9 @@ func testRestart(t *testing.T, e *engine) {
 		t.Errorf("the monitor was %d of %s, and is %d of %s", monitor, started, running.monitor(t), now)
 	}
 	running.wantExec(t, "echo hello", "hello\n", "", 0)
-	running.reopen(t)
+	if !harness.Peer() { // it would begin a new log
+		running.reopen(t)
+	}
 	for _, s := range []*session{client, typist} {
 		s.kill()
 	}
