@@ -20,16 +20,14 @@ LDFLAGS := -s -w -buildid= -X conmon/internal/version.Commit=$(COMMIT) -X conmon
 # The monitor's own packages run with the race detector. The tests of the
 # whole start real processes and gain nothing from it.
 UNIT := ./cmd/... ./internal/...
-E2E  := ./tests ./tests/bench ./tests/podman
-# The suites with the real engines: minutes each, and not yet free of failures.
-ENGINES := ./tests/crio
+E2E  := ./tests ./tests/bench
 
 FUZZTIME ?= 20s
 
 # The order of a target's prerequisites counts.
 .NOTPARALLEL:
 
-.PHONY: help build build-race helpers test test-long deps unit e2e test-cgroup2 test-cgroup1 check fmt fuzz bench demo \
+.PHONY: help build build-race helpers test test-long deps unit e2e test-cgroup2 test-cgroup1 test-podman test-crio check fmt fuzz bench demo \
 	plot pages cross repro install uninstall podman crio deb clean
 
 help: ## show this list
@@ -71,10 +69,10 @@ helpers:
 
 # -- testing ----------------------------------------------------------------
 
-test: deps build unit e2e test-cgroup2 test-cgroup1 ## everything, with real runtimes (below 20 minutes on 2 cores)
+test: deps build unit e2e test-cgroup2 test-cgroup1 test-podman test-crio ## everything, with real runtimes (below 20 minutes on 2 cores)
 
 test-long: export CONMON_TEST_LONG=1
-test-long: test test-engines ## the same with the full counts, and the engines
+test-long: test ## the same with the full counts
 
 deps: ## install what the tests need, where apt and root are there
 	@tests/lib/install-deps
@@ -85,11 +83,14 @@ unit: ## tests of the packages alone, with the race detector
 e2e: helpers ## tests with real runtimes and engines, of bin/conmon as it is
 	$(GO) test -count=1 -timeout 60m -p 1 $(E2E)
 
+test-podman: helpers ## tests with Podman, under a systemd of their own
+	$(GO) test -count=1 -timeout 60m ./tests/podman
+
+test-crio: helpers ## tests with CRI-O, in user-mode Linux
+	$(GO) test -count=1 -timeout 60m ./tests/crio
+
 # -exec hands the test binaries to a script that finds a place where the memory
 # controller works: here, or a user-mode Linux.
-test-engines: helpers ## Podman under systemd, CRI-O in user-mode Linux
-	$(GO) test -count=1 -timeout 60m -p 1 $(ENGINES)
-
 test-cgroup2: helpers ## tests that need a cgroup v2 memory controller
 	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup 2' ./internal/oom
 	$(GO) test -count=1 -p 1 -exec '$(CURDIR)/tests/lib/in-cgroup 2' -run Cgroup2 ./tests
