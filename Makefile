@@ -80,7 +80,7 @@ deps: ## install what the tests need, where apt and root are there
 unit: ## tests of the packages alone, with the race detector
 	CGO_ENABLED=1 $(GO) test -race $(UNIT)
 
-e2e: helpers ## tests with real runtimes and engines, of bin/conmon as it is
+e2e: helpers ## tests with real runtimes, of bin/conmon as it is
 	$(GO) test -count=1 -timeout 60m -p 1 $(E2E)
 
 test-podman: helpers ## tests with Podman, under a systemd of their own
