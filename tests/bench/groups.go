@@ -32,6 +32,10 @@ func groups() []group {
 		},
 	}}
 	list = append(list, logGroups()...)
+	list = append(list, driverGroups(jsonFile, 128e6)...)
+	if _, err := os.Stat("/run/systemd/journal/socket"); err == nil {
+		list = append(list, driverGroups(journald, 8e6)...)
+	}
 	list = append(list,
 		attachGroup("attach", "one attach client", "none"),
 		attachGroup("attach-log", "one attach client, logging too", ""),
@@ -87,6 +91,28 @@ func logGroups() []group {
 					ID: fmt.Sprintf("cpu-%d", l.length), Title: fmt.Sprintf("processor time, %d MB in lines of %d", l.megabytes, l.length),
 					Unit: "s", Must: cpu[l.length],
 				},
+			},
+		})
+	}
+	return list
+}
+
+// driverGroups is the throughput of another driver, with an amount of output that
+// grows with the lines.
+func driverGroups(driver string, total int64) []group {
+	var list []group
+	for i, length := range []int{20, 100, 1000, 20000} {
+		load := load{length: length, total: total << i, driver: driver}
+		if driver == jsonFile {
+			load.total = min(load.total, 512e6)
+		}
+		id := fmt.Sprintf("%s-%d", driver, length)
+		title := fmt.Sprintf("%s, lines of %d bytes", driver, length)
+		list = append(list, group{
+			name: id, rounds: 3, measure: load.measure,
+			figures: []figure{
+				{ID: id, Title: title, Unit: "MB/s", Higher: true, Must: target(1)},
+				{ID: id + "-cpu", Title: title + ": processor time", Unit: "s"},
 			},
 		})
 	}

@@ -115,11 +115,23 @@ func (m *monitor) argv(s *side, j job) []string {
 	if j.tty {
 		argv = append(argv, "-t")
 	}
-	if j.driver != "" {
-		return append(argv, "-l", j.driver)
+	switch j.driver {
+	case "":
+		return append(argv, "-l", "k8s-file:"+m.log)
+	case jsonFile:
+		if s == m.b.base {
+			return append(argv, "-l", "k8s-file:"+m.log) // conmon has nothing nearer
+		}
+		return append(argv, "-l", jsonFile+":"+m.log)
 	}
-	return append(argv, "-l", "k8s-file:"+m.log)
+	return append(argv, "-l", j.driver)
 }
+
+// Log drivers.
+const (
+	jsonFile = "json-file"
+	journald = "journald"
+)
 
 // readPid reads the message with the container's pid, {"data": N} and a newline.
 func readPid(fd int) (int, error) {
