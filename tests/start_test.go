@@ -74,12 +74,24 @@ func TestNothingOfOursIsInherited(t *testing.T) {
 func TestRefusedLaunchIsReported(t *testing.T) {
 	harness.NeedOurs(t)
 	b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("exit 0"))
-	m := harness.Launch{Bundle: b, Log: []string{b.Base + "/no/such/dir/log"}}.Run(t)
-	if msg := m.Message(t); msg.Value != -1 || !strings.Contains(msg.Text, "Failed to open log file") {
-		t.Errorf("message %q", msg.Raw)
-	}
-	if status := m.Wait(t); status != 1 {
-		t.Errorf("exit status %d", status)
+	gone := harness.NewBundle(t, harness.Runtime{Name: "fake", Path: "/no/such/runtime"}, harness.Shell("exit 0"))
+	for _, c := range []struct {
+		launch harness.Launch
+		want   string
+	}{
+		{harness.Launch{Bundle: b, Log: []string{b.Base + "/no/such/dir/log"}}, "Failed to open log file"},
+		{harness.Launch{Bundle: gone}, "Runtime path /no/such/runtime is not valid"},
+		{harness.Launch{Bundle: b, Env: []string{"CONMON_LOG_ON_FULL=explode"}}, "CONMON_LOG_ON_FULL"},
+		{harness.Launch{Bundle: b, Args: []string{"--no-such-flag"}}, "option parsing failed"},
+		{harness.Launch{Bundle: b, Env: []string{"_OCI_ATTACHPIPE=77"}, Args: []string{"--log-max-files=-1"}}, "log-max-files"},
+	} {
+		m := c.launch.Run(t)
+		if msg := m.Message(t); msg.Value != -1 || !strings.Contains(msg.Text, c.want) {
+			t.Errorf("message %q, want %q", msg.Raw, c.want)
+		}
+		if status := m.Wait(t); status != 1 {
+			t.Errorf("%s: exit status %d", c.want, status)
+		}
 	}
 }
 

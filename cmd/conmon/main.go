@@ -37,6 +37,7 @@ func main() {
 	}
 	p, err := parse(args, os.Environ())
 	if err != nil {
+		launch.Refuse(p.cfg, err)
 		fail(complaint(err))
 	}
 	switch p.order {

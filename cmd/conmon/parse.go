@@ -23,7 +23,7 @@ const (
 // parsed is an engine's command line, understood.
 type parsed struct {
 	order    order
-	cfg      *config.Config
+	cfg      *config.Config // after an error, as far as it was understood
 	warnings []string // for standard error; the monitor is launched nevertheless
 }
 
@@ -33,8 +33,12 @@ type parsed struct {
 func parse(args, env []string) (parsed, error) {
 	o := options{Request: config.NewRequest()}
 	cmd := engineCommand(&o)
-	if err := cmd.ParseFlags(args); err != nil {
-		return parsed{}, config.UsageError("option parsing failed: " + err.Error())
+	err := cmd.ParseFlags(args)
+	if o.API1 {
+		o.APIVersion = 1 // before anything can fail: it decides what a refusal looks like
+	}
+	if err != nil {
+		return parsed{cfg: &o.Config}, config.UsageError("option parsing failed: " + err.Error())
 	}
 	switch {
 	case o.help:
@@ -44,15 +48,18 @@ func parse(args, env []string) (parsed, error) {
 	}
 	lookup := func(variable string) (string, bool) { return lookupEnv(env, variable) }
 	if err := applyEnv(cmd, lookup); err != nil {
-		return parsed{}, err
+		return parsed{cfg: &o.Config}, err
 	}
 	workDir, err := syscall.Getwd()
 	if err != nil {
-		return parsed{}, config.Refusal("Failed to get working directory: " + err.Error())
+		return parsed{cfg: &o.Config}, config.Refusal("Failed to get working directory: " + err.Error())
 	}
 	cfg, warnings, err := o.Resolve(config.System{
 		WorkDir: workDir, Executable: executable, Lookup: lookup, Root: unix.Geteuid() == 0,
 	})
+	if err != nil {
+		cfg = &o.Config
+	}
 	return parsed{cfg: cfg, warnings: warnings}, err
 }
 

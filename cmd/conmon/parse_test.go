@@ -187,7 +187,7 @@ func FuzzCommandLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line, env string) {
 		p, err := parse(strings.Split(line, "\x00"), []string{env})
 		if err != nil {
-			if complaint(err) == "" || p.cfg != nil {
+			if complaint(err) == "" || p.cfg == nil {
 				t.Fatalf("refused without a word: %v", p)
 			}
 			return

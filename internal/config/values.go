@@ -25,8 +25,12 @@ var (
 )
 
 // ParseNumber reads a whole number of at most bits bits, as the C library does
-// for conmon: 0x… is hexadecimal, 0… octal.
+// for conmon: blanks may come first, 0x… is hexadecimal, 0… octal.
 func ParseNumber(s string, bits int) (int64, error) {
+	s = strings.TrimLeft(s, " \t\n\v\f\r")
+	if strings.ContainsAny(s, "_oO") || !strings.ContainsAny(s, "xX") && strings.ContainsAny(s, "bB") {
+		return 0, ErrNotNumber // Go's own notations
+	}
 	n, err := strconv.ParseInt(s, 0, bits)
 	switch {
 	case errors.Is(err, strconv.ErrRange):

@@ -59,6 +59,12 @@ func TestParseNumber(t *testing.T) {
 		{"", 32, 0, ErrNotNumber},
 		{"ten", 32, 0, ErrNotNumber},
 		{"1.0", 32, 0, ErrNotNumber},
+		{" 010", 32, 8, nil},
+		{"0xb", 32, 11, nil},
+		{"5 ", 32, 0, ErrNotNumber},
+		{"1_0", 32, 0, ErrNotNumber},
+		{"0b1", 32, 0, ErrNotNumber},
+		{"0o7", 32, 0, ErrNotNumber},
 	} {
 		if got, err := ParseNumber(c.in, c.bits); got != c.want || !errors.Is(err, c.err) {
 			t.Errorf("%q: %d, %v; want %d, %v", c.in, got, err, c.want, c.err)

@@ -26,8 +26,8 @@ type Command struct {
 
 const (
 	// maxLine is the length, without the newline, from which a line is discarded
-	// whole: conmon reads into a buffer of that size.
-	maxLine = 200
+	// whole: with it, it would not fit into the 200 bytes that conmon reads.
+	maxLine = 199
 	// maxSize bounds the two numbers after the command. It holds for commands
 	// that ignore them too, so that garbage is not mistaken for a reopen.
 	maxSize = 1000
@@ -77,7 +77,7 @@ func (p *Parser) Restore(b []byte) { p.n = copy(p.line[:], b) }
 
 func (p *Parser) finish() Command {
 	if p.n == maxLine {
-		return Command{Problem: "line of " + strconv.Itoa(maxLine) + " bytes or more"}
+		return Command{Problem: "line of " + strconv.Itoa(maxLine+1) + " bytes or more"}
 	}
 	line := p.line[:p.n]
 	var v [ctlNumbers]int

@@ -186,7 +186,10 @@ func CallerEnv(env []string) []string {
 		switch {
 		case strings.HasPrefix(kv, stateVar+"="), strings.HasPrefix(kv, checkVar+"="), tuned(kv):
 		default:
-			out = append(out, strings.TrimPrefix(kv, savedVar))
+			if saved, ok := strings.CutPrefix(kv, savedVar); ok && tuned(saved) {
+				kv = saved
+			}
+			out = append(out, kv)
 		}
 	}
 	return out

@@ -26,15 +26,22 @@ import (
 // and its pid file is written; with --sync it returns only an error, because
 // this process becomes the monitor.
 func Run(cfg *config.Config, argv []string) error {
-	pipes, err := parent.FromEnv(os.LookupEnv)
-	if err != nil {
-		return err
+	unix.Umask(0o022) // the log and the pid file have the modes that engines expect
+	pipes, err := parent.FromEnv(os.LookupEnv, cfg.ExecAttach)
+	if err == nil {
+		err = launch(cfg, pipes, argv)
 	}
-	err = launch(cfg, pipes, argv)
 	if err != nil {
 		report(cfg, pipes.Sync, err.Error())
 	}
 	return err
+}
+
+// Refuse tells the engine that its command line was refused. cfg is what was
+// understood of it.
+func Refuse(cfg *config.Config, reason error) {
+	pipes, _ := parent.FromEnv(os.LookupEnv, false)
+	report(cfg, pipes.Sync, reason.Error())
 }
 
 // report says why there is no monitor to those who do not read our standard

@@ -189,12 +189,15 @@ func (m *Monitor) readComplaints() {
 	}
 }
 
-// complaint is the reason of a failure in the runtime's own words, else ours.
+// complaint is the reason of a failure in the runtime's own words, else ours. If
+// the monitor stopped the runtime, that is the reason.
 func (m *Monitor) complaint(err error) string {
-	if err == errNoTerminal || len(m.early) == 0 {
-		if m.end.reason != "" {
-			return m.end.reason
-		}
+	switch {
+	case m.end.reason != "" && len(m.early) > 0:
+		return m.end.reason + "; the runtime said: " + string(m.early)
+	case m.end.reason != "":
+		return m.end.reason
+	case err == errNoTerminal || len(m.early) == 0:
 		return err.Error()
 	}
 	return string(m.early)

@@ -87,9 +87,11 @@ func (m *Monitor) prepare(st *handoff.State) error {
 		return err
 	}
 	if m.cfg.ExecAttach {
-		// Podman resizes and connects as soon as it reads this.
-		if err := parent.Send(m.pipes.Attach, m.proto.AttachReady(), deadlineIn(sendTime)); err != nil {
-			return err
+		if m.attach != nil {
+			// Podman resizes and connects as soon as it reads this.
+			if err := parent.Send(m.pipes.Attach, m.proto.AttachReady(), deadlineIn(sendTime)); err != nil {
+				return err
+			}
 		}
 		if m.pipes.Start >= 0 {
 			m.phase = awaiting

@@ -20,28 +20,39 @@ type Pipes struct {
 	Attach int // exec-attach: tells when clients are welcome
 }
 
-// FromEnv finds the pipes through a look-up function such as os.LookupEnv.
-func FromEnv(lookup func(string) (string, bool)) (Pipes, error) {
+// FromEnv finds the pipes through a look-up function such as os.LookupEnv. After
+// an error, those that can be used are there. The attach pipe can only be wrong if
+// it is needed: a variable that somebody forgot to unset harms no container.
+func FromEnv(lookup func(string) (string, bool), needAttach bool) (Pipes, error) {
 	var p Pipes
-	for _, v := range [...]struct {
-		name string
-		fd   *int
-	}{{"_OCI_STARTPIPE", &p.Start}, {"_OCI_SYNCPIPE", &p.Sync}, {"_OCI_ATTACHPIPE", &p.Attach}} {
-		*v.fd = -1
-		s, ok := lookup(v.name)
-		if !ok {
-			continue
+	var errs [3]error
+	p.Sync, errs[0] = fromEnv(lookup, "_OCI_SYNCPIPE")
+	p.Start, errs[1] = fromEnv(lookup, "_OCI_STARTPIPE")
+	p.Attach, errs[2] = fromEnv(lookup, "_OCI_ATTACHPIPE")
+	if !needAttach {
+		errs[2] = nil
+	}
+	for _, err := range errs {
+		if err != nil {
+			return p, err
 		}
-		fd, err := strconv.Atoi(s)
-		if err != nil || fd < 3 {
-			return p, fmt.Errorf("unable to parse %s: %q is not a descriptor above 2", v.name, s)
-		}
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-			return p, fmt.Errorf("unable to use descriptor %d of %s: %w", fd, v.name, err)
-		}
-		*v.fd = fd
 	}
 	return p, nil
+}
+
+func fromEnv(lookup func(string) (string, bool), name string) (int, error) {
+	s, ok := lookup(name)
+	if !ok {
+		return -1, nil
+	}
+	fd, err := strconv.Atoi(s)
+	if err != nil || fd < 3 {
+		return -1, fmt.Errorf("unable to parse %s: %q is not a descriptor above 2", name, s)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return -1, fmt.Errorf("unable to use descriptor %d of %s: %w", fd, name, err)
+	}
+	return fd, nil
 }
 
 // AwaitStart blocks until the engine says go, or has gone, on the start pipe.

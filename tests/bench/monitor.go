@@ -39,7 +39,7 @@ type monitor struct {
 // start starts a monitor as Podman would and waits for the container's pid.
 func (b *bench) start(s *side, j job) (*monitor, error) {
 	b.lastID++
-	m := &monitor{b: b, id: fmt.Sprintf("bench%07d", b.lastID)}
+	m := &monitor{b: b, id: fmt.Sprintf("benchmark%07d", b.lastID)}
 	m.dir = filepath.Join(b.dir, strconv.Itoa(b.lastID))
 	m.log = filepath.Join(m.dir, "log")
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
