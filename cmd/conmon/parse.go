@@ -24,7 +24,7 @@ const (
 type parsed struct {
 	order    order
 	cfg      *config.Config // after an error, as far as it was understood
-	warnings []string // for standard error; the monitor is launched nevertheless
+	warnings []string       // for standard error; the monitor is launched nevertheless
 }
 
 // parse understands an engine's command line, without the program's name.
