@@ -5,13 +5,12 @@ import "conmon/internal/stdio"
 // Budget returns how much of want bytes may be read from the container now, at
 // least 1 unless Blocked.
 func (l *Log) Budget(want int) int {
-	if l.draining {
-		return want
-	}
 	for _, d := range l.drivers {
-		want = min(want, d.chunkMax())
+		if most := d.chunkMax(); most > 0 {
+			want = min(want, most)
+		}
 	}
-	if l.rate.rate != 0 && !l.cfg.RateDrop {
+	if l.rate.rate != 0 && !l.cfg.RateDrop && !l.draining {
 		want = min(want, int(l.rate.level))
 	}
 	return max(want, 1)

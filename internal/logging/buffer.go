@@ -28,13 +28,15 @@ func (b *buffer) reserve(n int) bool {
 	if b.end+n <= len(b.mem) {
 		return true
 	}
-	if b.len()+n <= len(b.mem) {
+	// Moving a long queue for each record that is added to it would cost more than
+	// all the rest: it has to become shorter by half first.
+	if b.len()+n <= len(b.mem) && b.off >= b.len()/2 {
 		b.high = max(b.high, b.end)
 		b.end = copy(b.mem, b.bytes())
 		b.off = 0
 		return true
 	}
-	size := max(2*len(b.mem), (b.len()+n+page-1)&^(page-1))
+	size := (3*(b.len()+n)/2 + page - 1) &^ (page - 1)
 	mem, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return false

@@ -150,7 +150,7 @@ func (e *logger) childExited(pid int, _ unix.WaitStatus) bool {
 func (e *logger) reopen(clock.Mono) error { return nil }
 func (e *logger) busy() bool              { return false }
 func (e *logger) chunkMax() int           { return math.MaxInt }
-func (e *logger) drain()                  {}
+func (e *logger) drain(clock.Mono)        {}
 
 // finish passes on what is queued and waits for the logger's end, until limit. A
 // logger that needs longer reads on by itself what is in its pipes.

@@ -106,7 +106,7 @@ func (f *file) write(s stdio.Stream, chunk []byte, wall time.Time, now clock.Mon
 	}
 	f.setTime(s, wall)
 	for len(chunk) > 0 {
-		if !f.room() {
+		if !f.room() || f.late() {
 			f.discard(i, chunk)
 			break
 		}

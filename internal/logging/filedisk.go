@@ -5,8 +5,6 @@ import (
 	"math"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"conmon/internal/clock"
 	"conmon/internal/offload"
 	"conmon/internal/stdio"
@@ -15,7 +13,7 @@ import (
 // push writes what is formatted. Afterwards cur is empty, unless the disk is
 // slow, or full and the container is to wait for it.
 func (f *file) push(now clock.Mono) {
-	postponed := f.compressing != 0
+	postponed := f.awaitsCompression()
 	renewed := false
 	for f.cur.len() > 0 && !f.stalled && (f.retryAt <= now || f.draining) {
 		if f.silent {
@@ -139,10 +137,14 @@ func (f *file) unwritten(now clock.Mono) {
 	f.retryAt = now + f.backoff
 }
 
-// chunkMax sets no limit but that of blocked.
+// chunkMax keeps a chunk of short lines, each of which becomes forty bytes longer,
+// from filling hundreds of files at one go.
 func (f *file) chunkMax() int {
-	if f.blocked() {
+	switch {
+	case f.blocked():
 		return 0
+	case f.cfg.SizeMax > 0:
+		return int(max(f.cfg.SizeMax, page))
 	}
 	return math.MaxInt
 }
@@ -168,7 +170,10 @@ func (f *file) hopeful() clock.Mono {
 // busy reports whether an operation hangs that cannot be handed over.
 func (f *file) busy() bool { return f.stalled }
 
-func (f *file) drain() { f.draining = true }
+func (f *file) drain(limit clock.Mono) { f.draining, f.due = true, limit }
+
+// late reports whether the container is dead and the time for its output over.
+func (f *file) late() bool { return f.draining && f.due != 0 && clock.Now() >= f.due }
 
 // reopen opens the path again. An error leaves the log where it is.
 func (f *file) reopen(now clock.Mono) error {
@@ -269,33 +274,4 @@ func (f *file) count(records []byte, to *[2]Count) {
 		}
 		records = records[n:]
 	}
-}
-
-// compressBackup starts the child that compresses a backup just made.
-func (f *file) compressBackup() {
-	op := &f.op
-	if op.source < 0 {
-		return
-	}
-	pid, err := spawnCompressor(f.spawner, op)
-	_ = unix.Close(op.source)
-	_ = unix.Close(op.sourceDir)
-	op.source, op.sourceDir = -1, -1
-	if err != nil {
-		f.note("compress a backup of", err)
-		return
-	}
-	f.compressing = pid
-}
-
-// childExited takes note of the compressing child's end.
-func (f *file) childExited(pid int, status unix.WaitStatus) bool {
-	if f.compressing == 0 || pid != f.compressing {
-		return false
-	}
-	f.compressing = 0
-	if status != 0 {
-		f.note("compress a backup of", errChild)
-	}
-	return true
 }

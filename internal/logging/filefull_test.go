@@ -142,7 +142,7 @@ func TestFinishOnFullDisk(t *testing.T) {
 	for !l.Blocked(stdio.Stdout) {
 		put(l, stdio.Stdout, strings.Repeat("x", 1000)+"\n")
 	}
-	l.BeginDrain()
+	l.BeginDrain(clock.Now() + clock.Second)
 	if l.Blocked(stdio.Stdout) {
 		t.Error("blocked while draining")
 	}

@@ -22,9 +22,9 @@ const (
 	// journalQueue bounds what is kept while the journal takes nothing.
 	journalQueue = 1 << 20
 	// journalBurst bounds it while the journal is merely slow: then the container
-	// waits, but a chunk that was read already has to fit, and short lines become
-	// a hundred times as long as entries.
-	journalBurst = 64 << 20
+	// waits, but a chunk of each stream that was read already has to fit, and short
+	// lines become hundreds of times as long as entries.
+	journalBurst = 8 << 20
 	// journalChunk is how much is read at once: entries are sent one by one, and at
 	// the container's end what was read and not sent costs time that is short.
 	journalChunk = 8 << 10
@@ -51,6 +51,7 @@ type journald struct {
 	retryAt  clock.Mono
 	backoff  clock.Mono
 	draining bool
+	due      clock.Mono // what is not sent by then is lost; 0: the container lives
 
 	split    [2]splitter
 	inLine   [2]bool // the last entry was a piece, the next one goes on with it
@@ -119,11 +120,14 @@ func (j *journald) write(s stdio.Stream, chunk []byte, _ time.Time, now clock.Mo
 		if chunk = rest; ok {
 			j.add(i, r, now)
 		}
-		if j.queue.len() >= journalQueue/2 {
-			j.send(now)
+		switch {
+		case j.queue.len() >= journalBurst/2 && j.draining:
+			j.sendUntil(j.due)
+		case j.queue.len() >= journalQueue/2:
+			j.sendIfRoom(now)
 		}
 	}
-	j.send(now)
+	j.sendIfRoom(now)
 }
 
 // eof writes an unterminated last line as a piece.
@@ -155,7 +159,7 @@ func (j *journald) add(i int, r record, now clock.Mono) {
 	if j.stopped && !j.draining {
 		limit = journalQueue
 	}
-	full := j.queue.len() > 0 && j.queue.len()+need > limit
+	full := j.queue.len() > 0 && j.queue.len()+need > limit || j.draining && clock.Now() >= j.due
 	if full || !j.queue.reserve(need) {
 		j.lost[i].add(raw, frameLines(r.full))
 		return
@@ -247,28 +251,34 @@ func (j *journald) tick(_ time.Time, now clock.Mono) {
 func (j *journald) reopen(clock.Mono) error               { return nil }
 func (j *journald) childExited(int, unix.WaitStatus) bool { return false }
 func (j *journald) busy() bool                            { return false }
-func (j *journald) drain()                                { j.draining = true }
+func (j *journald) drain(limit clock.Mono)                { j.draining, j.due = true, limit }
 
 // finish sends what there is until limit.
 func (j *journald) finish(limit clock.Mono, wall time.Time) {
-	j.draining = true
+	j.drain(limit)
 	now := clock.Now()
 	for _, s := range streams {
 		j.eof(s, wall, now)
 	}
-	j.retryAt = 0
-	for j.send(now); j.queue.len() > 0; j.send(now) {
-		if now = clock.Now(); now >= limit {
-			break
+	j.sendUntil(limit)
+	j.count(j.queue.bytes(), &j.lost)
+	j.queue.clear()
+}
+
+// sendUntil sends what is queued, and waits until limit for a journal that does
+// not take it at once.
+func (j *journald) sendUntil(limit clock.Mono) {
+	for j.queue.len() > 0 {
+		now := clock.Now()
+		j.retryAt = 0
+		if j.send(now); j.queue.len() == 0 || now >= limit {
+			return
 		}
 		// Without a connection this only waits before the next attempt.
 		wait := []unix.PollFd{{Fd: int32(j.fd), Events: unix.POLLOUT}}
 		left := min(limit-now, reconnectMin)
 		_, _ = unix.Poll(wait, int(left/clock.Millisecond)+1)
-		j.retryAt = 0
 	}
-	j.count(j.queue.bytes(), &j.lost)
-	j.queue.clear()
 }
 
 func (j *journald) trim() {

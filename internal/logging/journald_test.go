@@ -166,7 +166,7 @@ func TestJournalIsBackForTheEnd(t *testing.T) {
 	if n := r.Budget(1 << 16); n != journalChunk {
 		t.Errorf("reads %d bytes at once", n)
 	}
-	r.BeginDrain()
+	r.BeginDrain(clock.Now() + 60*clock.Second)
 	const lines = 3000
 	for range lines {
 		put(r.Log, stdio.Stdout, strings.Repeat("x", 999)+"\n")

@@ -14,6 +14,9 @@ import (
 func (j *journald) send(now clock.Mono) {
 	refused := false
 	for j.queue.len() > 0 {
+		if j.draining && clock.Now() >= j.due {
+			return
+		}
 		if j.fd < 0 && !j.connect(now) {
 			return
 		}
@@ -47,6 +50,14 @@ func (j *journald) send(now clock.Mono) {
 		j.queue.consume(n)
 	}
 	j.watchRoom(false)
+}
+
+// sendIfRoom sends unless the journal's socket is known to be full: then the loop
+// tells, and asking for each entry would be all that the monitor does.
+func (j *journald) sendIfRoom(now clock.Mono) {
+	if !j.watching {
+		j.send(now)
+	}
 }
 
 func (j *journald) ready(_ poll.Event, now clock.Mono) { j.send(now) }

@@ -30,8 +30,9 @@ type driver interface {
 	// busy reports that the driver cannot be saved now.
 	busy() bool
 	reopen(now clock.Mono) error
-	// drain says that the container is dead: from now on nothing waits.
-	drain()
+	// drain says that the container is dead: from now on nothing waits, and what
+	// cannot be dealt with until limit is lost.
+	drain(limit clock.Mono)
 	finish(limit clock.Mono, wall time.Time)
 	childExited(pid int, status unix.WaitStatus) bool
 	save(st *handoff.State, key string)
@@ -209,18 +210,19 @@ func (l *Log) Reopen(now clock.Mono) error {
 }
 
 // BeginDrain says that the container is dead: no rate limit and no waiting any
-// more, but one last attempt for everything.
-func (l *Log) BeginDrain() {
+// more, but one last attempt for everything. What Write is given after limit counts
+// as lost.
+func (l *Log) BeginDrain(limit clock.Mono) {
 	l.draining = true
 	for _, d := range l.drivers {
-		d.drain()
+		d.drain(limit)
 	}
 }
 
 // Finish writes what there is, unfinished lines too, and makes it durable, until
 // limit. What is not written by then counts as lost. The drivers share the time.
 func (l *Log) Finish(limit clock.Mono) {
-	l.BeginDrain()
+	l.BeginDrain(limit)
 	wall := time.Now()
 	for i, d := range l.drivers {
 		now := clock.Now()

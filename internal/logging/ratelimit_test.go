@@ -76,7 +76,7 @@ func TestRateLimitBlocks(t *testing.T) {
 		t.Error("still blocked")
 	}
 	r.Write(stdio.Stdout, []byte(strings.Repeat("x", 100)), time.Now(), due)
-	r.BeginDrain()
+	r.BeginDrain(clock.Now() + 60*clock.Second)
 	if r.Blocked(stdio.Stdout) || r.Budget(1<<16) != 1<<16 {
 		t.Error("limited while draining")
 	}
@@ -94,7 +94,7 @@ func TestRateLimitDrops(t *testing.T) {
 	if r.Blocked(stdio.Stdout) || r.Budget(10) != 10 {
 		t.Error("the container is limited")
 	}
-	r.BeginDrain()
+	r.BeginDrain(clock.Now() + 60*clock.Second)
 	put(r.Log, stdio.Stdout, "six\n")
 	want(t, entries(t, path), "stdout F one", "stdout F two", "stderr F a", "stdout F three and more than there is", "stdout F six")
 	s := r.Stats()

@@ -166,6 +166,48 @@ func TestCompress(t *testing.T) {
 	}
 }
 
+// A container that writes faster than its backups are compressed does not fill
+// the disk, and nothing of its output is lost.
+func TestCompressionIsGivenUp(t *testing.T) {
+	path := t.TempDir() + "/log"
+	const limit = 4096
+	r := newRig(t, config.Log{Drivers: k8s(path), SizeMax: limit, Rotate: true, MaxFiles: 50, Compress: "gzip"})
+	var sent strings.Builder
+	write := func() {
+		line := fmt.Sprintf("line %d\n", sent.Len())
+		sent.WriteString(line)
+		put(r.Log, stdio.Stdout, line)
+	}
+	f := r.drivers[0].(*file)
+	for f.compressing == 0 {
+		write()
+	}
+	if err := unix.Kill(f.compressing, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for f.rotations < 2 {
+		write()
+		if f.op.size > 2*limit {
+			r.until("the backup is free", func() bool { write(); return f.rotations > 1 })
+		}
+	}
+	r.until("compressed", func() bool { return f.compressing == 0 })
+	got := ""
+	for i := 50; i > 0; i-- {
+		if name := fmt.Sprint(path, ".", i); exists(name) {
+			got += plain(t, name)
+		} else if exists(name + ".gz") {
+			got += unpacked(t, name+".gz")
+		}
+	}
+	if got += plain(t, path); got != sent.String() {
+		t.Errorf("sent %d bytes, have %d others", sent.Len(), len(got))
+	}
+	if !exists(path + ".2") {
+		t.Errorf("files %q", files(t, path))
+	}
+}
+
 func unpacked(t *testing.T, name string) string {
 	t.Helper()
 	f, err := os.Open(name)

@@ -85,7 +85,7 @@ func (m *Monitor) drainAll() {
 	if m.attach != nil {
 		m.attach.Welcome() // who came in time gets the last words
 	}
-	m.log.BeginDrain()
+	m.log.BeginDrain(m.share(1, 2))
 	now := clock.Now()
 	for i := range m.streams {
 		m.drain(&m.streams[i], now)

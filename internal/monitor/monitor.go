@@ -132,9 +132,8 @@ func (m *Monitor) turn() {
 	if len(events) > 0 {
 		m.timers.trim = now + idleAfter
 	}
-	// First: a renewal would forget that the new program is ready.
 	m.advanceUpgrade()
-	m.countTurn()
+	m.countTurn(now)
 }
 
 func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"conmon/internal/clock"
 	"conmon/internal/proc"
 	"conmon/internal/status"
 )
@@ -11,18 +12,20 @@ import (
 // Should clients and questions over the months add up, the monitor executes its
 // own program again: the live upgrade without an upgrade.
 type renewal struct {
-	base  uint64 // bytes of anonymous memory at the first look; 0: none yet
-	turns int    // of the loop, since the last look
+	base  uint64     // bytes of anonymous memory at the first look; 0: none yet
+	turns int        // of the loop, since the last look
+	again clock.Mono // when work is looked at like rest
 }
 
 // When to look, in turns of the loop, and how much the memory may have grown by
 // then. In the midst of work buffers are in use that a renewal does not make
-// smaller.
+// smaller; so growAtRest holds there only now and then, for those who never rest.
 const (
 	turnsAtRest = 64
 	turnsAtWork = 1024
 	growAtRest  = 1 << 20
 	growAtWork  = 8 << 20
+	workAtMost  = 60 * clock.Second
 )
 
 // rest gives back memory that only work needs.
@@ -36,8 +39,16 @@ func (m *Monitor) rest() {
 }
 
 // countTurn looks at the memory now and then while there is no rest.
-func (m *Monitor) countTurn() {
-	if m.memory.turns++; m.memory.turns >= turnsAtWork {
+func (m *Monitor) countTurn(now clock.Mono) {
+	mem := &m.memory
+	mem.turns++
+	switch {
+	case mem.again == 0:
+		mem.again = now + workAtMost
+	case now >= mem.again:
+		mem.again = now + workAtMost
+		m.renewIfGrown(growAtRest)
+	case mem.turns >= turnsAtWork:
 		m.renewIfGrown(growAtWork)
 	}
 }
@@ -50,7 +61,7 @@ func (m *Monitor) renewIfGrown(limit uint64) {
 	if mem.base == 0 || used < mem.base {
 		mem.base = used
 	}
-	if used < mem.base+limit || m.phase != running || m.up.child.Exists() || m.log.Busy() {
+	if used < mem.base+limit || m.phase != running || m.up.pending() || m.hanging() != nil {
 		return
 	}
 	m.diag.Debug("renewing the monitor's memory")

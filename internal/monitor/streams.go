@@ -20,8 +20,12 @@ type stream struct {
 	paused bool        // not read because a sink is full
 }
 
-// turns bounds how many chunks one stream may have before the others' turn.
-const turns = 8
+// turns bounds how many chunks one stream may have before the others' turn, and
+// turnTime how long they may take: the container's end is to be noticed soon.
+const (
+	turns    = 8
+	turnTime = clock.Second / 20
+)
 
 // tag marks a stream's events.
 func (s *stream) tag() poll.Tag { return poll.Tag{Owner: ownStreams, ID: uint32(s.kind)} }
@@ -70,7 +74,7 @@ func (m *Monitor) pump(s *stream, now clock.Mono) {
 		}
 		// A pipe that gave less than asked for is dry: asking again would be a
 		// system call for nothing. A terminal gives a line at a time.
-		if state == stdio.Dry || s.master == nil && got < len(b) {
+		if state == stdio.Dry || s.master == nil && got < len(b) || clock.Now() >= now+turnTime {
 			return
 		}
 	}
@@ -145,7 +149,7 @@ func (m *Monitor) drain(s *stream, now clock.Mono) {
 	left := stdio.Capacity(s.fd)
 	buf := m.buffer.Take()
 	for left > 0 {
-		n, state := s.read(buf[:min(len(buf), left)])
+		n, state := s.read(buf[:min(m.log.Budget(len(buf)), left)])
 		if n > 0 {
 			left -= n
 			m.deliver(s.kind, buf[:n], now)

@@ -43,7 +43,6 @@ func (m *Monitor) save() *handoff.State {
 	st.PutInt("monitor.patience", int64(m.timers.patience))
 	st.PutInt("monitor.verdict", int64(m.timers.verdict))
 	st.PutBool("monitor.oom", m.end.oom)
-	st.PutBool("monitor.marking", m.marker != nil && m.marker.Busy())
 	for _, s := range m.streams {
 		st.PutFD("monitor."+s.kind.String(), s.fd)
 	}
@@ -84,8 +83,8 @@ func (m *Monitor) takeOver(st *handoff.State) error {
 	m.end.oom = st.Bool("monitor.oom")
 	m.complain("container", m.watchPidfd())
 	m.takeOverDoors(st)
-	if st.Bool("monitor.marking") {
-		m.markOOM() // again: the predecessor was at it
+	if !renewed {
+		m.status.Upgraded(version.Number)
 	}
 	for i := range m.streams {
 		s := &m.streams[i]
@@ -112,7 +111,6 @@ func (m *Monitor) takeOverDoors(st *handoff.State) {
 	for _, err := range errs {
 		m.complain("doors", err)
 	}
-	m.status.Upgraded(version.Number)
 }
 
 func (m *Monitor) complain(part string, err error) {

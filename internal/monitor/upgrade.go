@@ -36,7 +36,26 @@ const checkTime = 5 * clock.Second
 // logTime bounds how long each step of an upgrade waits for a disk that is slow.
 const logTime = 5 * clock.Second
 
-var errLogHangs = errors.New("a log file hangs, and what is being written cannot be handed over")
+// What a disk that hangs has in hand cannot be handed over: an exec would wait for
+// the thread that waits for the disk.
+var (
+	errLogHangs    = errors.New("a log file hangs, and what is being written cannot be handed over")
+	errMarkerHangs = errors.New("the disk of the OOM marker hangs")
+)
+
+// hanging says which disk hangs, if one does.
+func (m *Monitor) hanging() error {
+	switch {
+	case m.log.Busy():
+		return errLogHangs
+	case m.marker != nil && m.marker.Busy():
+		return errMarkerHangs
+	}
+	return nil
+}
+
+// pending reports whether an upgrade is on its way.
+func (u *upgrade) pending() bool { return u.child.Exists() || u.asked || u.ready }
 
 // startUpgrade begins to replace the running program by the one at path, "" for
 // the one that is now where ours was started from.
@@ -44,7 +63,7 @@ func (m *Monitor) startUpgrade(path string) {
 	if path == "" {
 		path = m.self.path
 	}
-	if m.up.child.Exists() || m.up.asked || m.up.ready {
+	if m.up.pending() {
 		return // one is on its way, and answers for this one, too
 	}
 	m.up.path, m.up.asked, m.up.limit = path, true, deadlineIn(logTime)
@@ -56,7 +75,7 @@ func (m *Monitor) startUpgrade(path string) {
 // on a dead server never gets to run. The log's worker rings when it is done,
 // and the limit is a deadline of the loop.
 func (m *Monitor) advanceUpgrade() {
-	if m.up.limit != 0 && m.phase == running && m.log.Busy() {
+	if m.up.limit != 0 && m.phase == running && m.hanging() != nil {
 		return
 	}
 	switch {
@@ -80,8 +99,8 @@ func (m *Monitor) tryBinary(path string) error {
 	if m.phase != running {
 		return fmt.Errorf("the container is not running")
 	}
-	if m.log.Busy() {
-		return errLogHangs
+	if err := m.hanging(); err != nil {
+		return err
 	}
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("not an absolute path")
@@ -172,8 +191,8 @@ func (m *Monitor) carryOut() {
 		m.upgradeFailed(fmt.Errorf("the file changed while it was being tried"))
 		return
 	}
-	if m.log.Busy() {
-		m.upgradeFailed(errLogHangs)
+	if err := m.hanging(); err != nil {
+		m.upgradeFailed(err)
 		return
 	}
 	st := m.save()

@@ -9,6 +9,7 @@ import (
 
 	"conmon/internal/handoff"
 	"conmon/internal/poll"
+	"conmon/internal/stdio"
 )
 
 const (
@@ -127,11 +128,8 @@ func (r *Relay) Drain() { r.relay(drainLimit) }
 func (r *Relay) relay(limit int) {
 	var in, out [4096]byte
 	for range limit {
-		n, err := unix.Read(r.in, in[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
+		n, state := stdio.Read(r.in, in[:])
+		if state == stdio.Dry {
 			return
 		}
 		message := filter(out[:0], in[:n])
