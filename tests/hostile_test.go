@@ -64,6 +64,39 @@ func TestHostileFlood(t *testing.T) {
 
 // Streams that are closed and opened again, and then closed for good: nothing is
 // lost, and a monitor without streams does nothing.
+// What a container leaves in its pipes does not delay its exit file, however much
+// work it is: empty lines become many times as long, and fill file after file.
+func TestHostileLastWords(t *testing.T) {
+	harness.NeedOurs(t)
+	for name, args := range map[string][]string{
+		"k8s-file":  {"--log-size-max=10000", "--log-rotate", "--log-max-files=20"},
+		"json-file": {"--log-size-max=65536", "--log-rotate", "--log-max-files=50", "--log-compress=gzip"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := harness.FakeRuntime()
+			done := t.TempDir() + "/done"
+			b := harness.NewBundle(t, r, payload(t, r, "stuff", done))
+			m := b.Run(t, harness.Launch{Log: []string{name + ":" + b.LogPath}, Args: args})
+			if status := m.ExitFile(t); status != 0 {
+				t.Errorf("exit status %d", status)
+			}
+			exit, err := os.Stat(b.ExitDir + "/" + b.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			died, err := os.Stat(done)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Two seconds, and one for a machine that is busy.
+			if late := exit.ModTime().Sub(died.ModTime()); late > 3*time.Second {
+				t.Errorf("exit file after %v", late)
+			}
+			m.Gone(t)
+		})
+	}
+}
+
 func TestHostileStreams(t *testing.T) {
 	harness.EachRuntime(t, func(t *testing.T, r harness.Runtime) {
 		b := harness.NewBundle(t, r, payload(t, r, "churn", 2000))

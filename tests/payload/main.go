@@ -10,6 +10,8 @@
 //	payload signals            print the name of each signal it gets; SIGHUP ends it
 //	payload orphans N          start N processes that end after their parent
 //	payload churn N            close and open its standard streams again and again
+//	payload stuff FILE         make its pipes as big as they can be, write empty lines until
+//	                           they are full, make the file, end
 //	payload notify SOCKET N    send N datagrams, most of them rubbish
 package main
 
@@ -54,6 +56,8 @@ func main() {
 		err = orphans(number(args[0]))
 	case "churn":
 		err = churn(number(args[0]))
+	case "stuff":
+		err = stuff(args[0])
 	case "notify":
 		err = notify(args[0], number(args[1]))
 	default:
@@ -227,4 +231,21 @@ func notify(path string, n int) error {
 		}
 	}
 	return unix.Sendto(fd, []byte("READY=1\nMAINPID=1"), 0, to)
+}
+
+// stuff leaves as much work as possible to whoever reads its pipes.
+func stuff(done string) error {
+	const most = 1 << 20 // what anybody may have
+	lines := []byte(strings.Repeat("\n", most))
+	for fd := 1; fd <= 2; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, most); err != nil {
+			return err
+		}
+		for range 2 { // the second one fits when the first has been read
+			if _, err := unix.Write(fd, lines); err != nil {
+				return err
+			}
+		}
+	}
+	return os.WriteFile(done, nil, 0o600)
 }
