@@ -27,6 +27,7 @@ type deadDisk struct {
 // The requests that are answered, and sizes of their answers.
 const (
 	fuseLookup, fuseForget, fuseGetattr, fuseSetattr = 1, 2, 3, 4
+	fuseUnlink, fuseStatfs                           = 10, 17
 	fuseOpen, fuseWrite, fuseRelease, fuseFsync      = 14, 16, 18, 20
 	fuseFlush, fuseInit, fuseOpendir, fuseReleasedir = 25, 26, 27, 29
 	fuseAccess, fuseCreate, fuseInterrupt            = 34, 35, 36
@@ -106,7 +107,9 @@ func (d *deadDisk) answer(op uint32, request []byte) (body []byte, errno unix.Er
 		n := binary.NativeEndian.Uint32(request[40+16:])
 		d.size.Add(int64(n))
 		return words(n, 0), 0
-	case fuseFlush, fuseFsync, fuseRelease, fuseReleasedir, fuseAccess:
+	case fuseStatfs:
+		return make([]byte, 80), 0
+	case fuseUnlink, fuseFlush, fuseFsync, fuseRelease, fuseReleasedir, fuseAccess:
 		return nil, 0
 	}
 	return nil, unix.ENOSYS

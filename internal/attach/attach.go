@@ -37,6 +37,7 @@ type Options struct {
 const (
 	idListener = iota
 	idStdin
+	idBacklog
 	idClients
 )
 
@@ -89,7 +90,7 @@ func Listen(opts Options, w poll.Watcher, owner poll.Owner) (*Server, error) {
 
 func newServer(opts Options, w poll.Watcher, owner poll.Owner) *Server {
 	s := &Server{opts: opts, w: w, owner: owner, end: endpoint{fd: -1}, maxClients: clientLimit()}
-	s.spool = newSpool(opts.Backlog, opts.BacklogDirs)
+	s.spool = newSpool(opts.Backlog, opts.BacklogDirs, w, poll.Tag{Owner: owner, ID: idBacklog})
 	s.stdin = stdin{fd: -1, w: w, tag: poll.Tag{Owner: owner, ID: idStdin}, tty: opts.Terminal, closed: !opts.Stdin && !opts.Terminal}
 	return s
 }
@@ -123,6 +124,9 @@ func (s *Server) Ready(ev poll.Event) {
 		s.accept(acceptBatch)
 	case idStdin:
 		s.stdinReady()
+	case idBacklog:
+		s.spool.file.hear()
+		s.settle()
 	default:
 		s.clientReady(ev)
 	}
@@ -191,53 +195,6 @@ func (s *Server) spread(stream stdio.Stream, part []byte) {
 	}
 }
 
-// checkBacklog applies the policy to clients that lag too far, after output of
-// stream.
-func (s *Server) checkBacklog(stream stdio.Stream) {
-	for s.spool.lag() > s.spool.limit() {
-		if !s.opts.Disconnect {
-			s.blocked[stream.Index()] = true
-			return
-		}
-		slowest := s.slowest()
-		if slowest < 0 {
-			return
-		}
-		s.totals.disconnected++
-		s.drop(slowest)
-	}
-}
-
-// slowest returns the number of the client that lags most, -1 if none lags.
-func (s *Server) slowest() int {
-	slowest := -1
-	for i := range s.clients {
-		if c := &s.clients[i]; c.lagging && (slowest < 0 || c.pos < s.clients[slowest].pos) {
-			slowest = i
-		}
-	}
-	return slowest
-}
-
-// trim tells the spool what no laggard needs any more, and lets blocked streams
-// go on when there is room again: not at the limit itself, or reading would
-// start and stop with every packet.
-func (s *Server) trim() {
-	if s.spool.empty() {
-		return
-	}
-	tail := s.spool.head()
-	if i := s.slowest(); i >= 0 {
-		tail = s.clients[i].pos
-	}
-	s.spool.advance(tail)
-	s.touch()
-	if limit := s.spool.limit(); s.spool.lag() <= limit-limit/4 {
-		s.blocked = [2]bool{}
-		s.spool.full = false
-	}
-}
-
 // touch makes sure that buffers now in use are given back after their last use.
 func (s *Server) touch() {
 	s.used = true
@@ -247,15 +204,21 @@ func (s *Server) touch() {
 }
 
 // Deadline returns when Tick has something to do.
-func (s *Server) Deadline() clock.Mono { return clock.Earlier(s.release, s.acceptAt) }
+func (s *Server) Deadline() clock.Mono {
+	return clock.Earlier(clock.Earlier(s.release, s.acceptAt), s.hopeful())
+}
 
-// Tick gives unused buffers back and accepts again after a pause.
+// Tick gives unused buffers back, accepts again after a pause and gives up
+// waiting for the backlog's file.
 func (s *Server) Tick(now clock.Mono) {
 	if s.acceptAt != 0 && now >= s.acceptAt {
 		s.acceptAt = 0
 		if s.watchListener() != nil {
 			s.acceptAt = now + acceptPause
 		}
+	}
+	if until := s.hopeful(); until != 0 && now >= until {
+		s.disconnect()
 	}
 	if s.release == 0 || now < s.release {
 		return

@@ -123,7 +123,7 @@ func (s *Server) clientReady(ev poll.Event) {
 		s.receive(c)
 	}
 	if c.out && c.lagging && ev.Mask&poll.Out != 0 {
-		s.catchUp(c)
+		s.catchUp(c, catchUpBytes)
 	}
 	s.watch(i)
 }
@@ -144,7 +144,7 @@ func (s *Server) watch(i int) {
 	if c.in && !c.paused {
 		mask |= poll.In
 	}
-	if c.lagging {
+	if c.lagging && !s.spool.hangs(c.pos) {
 		mask |= poll.Out
 	}
 	// A hung up socket is reported whatever it is watched for.
@@ -169,13 +169,17 @@ func (s *Server) watch(i int) {
 	}
 }
 
-// catchUp sends a laggard what the spool holds for it, as far as it takes it.
-func (s *Server) catchUp(c *client) {
+// catchUp sends a laggard what the spool holds for it, as far as it takes it,
+// until that was at least most bytes.
+func (s *Server) catchUp(c *client, most int64) {
 	from := c.pos
-	for c.pos-from < catchUpBytes {
+	for c.pos-from < most {
 		view := s.spool.view(c.pos)
 		s.batch.records(view)
 		packets := s.batch.n
+		if packets == 0 && s.spool.hangs(c.pos) {
+			break // settle goes on
+		}
 		if packets == 0 {
 			// The file cannot be read: what follows would be a gap.
 			c.out = false

@@ -24,6 +24,9 @@ func (s *Server) EndOutput(limit clock.Mono) {
 	s.ended = true
 	for s.waitForLaggards(limit) {
 	}
+	if until := s.spool.file.hopeUntil(); until != 0 && clock.Now() >= until {
+		s.abandonBacklog()
+	}
 	for i := range s.clients {
 		if c := &s.clients[i]; !c.lagging || s.opts.Disconnect {
 			s.giveUp(i)
@@ -49,16 +52,25 @@ func (s *Server) Lagging() bool {
 	return false
 }
 
-// waitForLaggards serves laggards once, as soon as one takes more, and reports
-// whether there is reason to call it again.
+// waitForLaggards serves laggards once, as soon as one takes more or the
+// backlog's file answers, and reports whether there is reason to call it again.
 func (s *Server) waitForLaggards(limit clock.Mono) bool {
 	var waiting []unix.PollFd
 	var slots []int
+	hanging := false
 	for i := range s.clients {
-		if c := &s.clients[i]; c.lagging {
+		c := &s.clients[i]
+		switch {
+		case !c.lagging:
+		case s.spool.hangs(c.pos):
+			hanging = true
+		default:
 			waiting = append(waiting, unix.PollFd{Fd: int32(c.fd), Events: unix.POLLOUT})
 			slots = append(slots, i)
 		}
+	}
+	if hanging {
+		waiting = append(waiting, unix.PollFd{Fd: int32(s.spool.file.helper.bell), Events: unix.POLLIN})
 	}
 	left := limit - clock.Now()
 	if len(waiting) == 0 || left <= 0 {
@@ -68,24 +80,47 @@ func (s *Server) waitForLaggards(limit clock.Mono) bool {
 	if err == unix.EINTR {
 		return true
 	}
-	for k := range waiting {
-		c := &s.clients[slots[k]]
-		switch {
-		case waiting[k].Revents == 0 || !c.lagging:
-			continue
-		case waiting[k].Revents&(unix.POLLHUP|unix.POLLERR) != 0:
-			c.hup, c.out = true, false
-		default:
-			s.catchUp(c)
+	for k, slot := range slots {
+		if waiting[k].Revents != 0 && clock.Now() < limit { // there may be thousands
+			s.serveLaggard(slot, waiting[k].Revents)
 		}
-		s.watch(slots[k])
+	}
+	if hanging && waiting[len(slots)].Revents != 0 {
+		s.spool.file.hear()
+		s.settle()
 	}
 	return n > 0 && err == nil
 }
 
+// serveLaggard serves client i, of which events were reported.
+func (s *Server) serveLaggard(i int, events int16) {
+	c := &s.clients[i]
+	switch {
+	case !c.lagging:
+		return
+	case events&(unix.POLLHUP|unix.POLLERR) != 0:
+		c.hup, c.out = true, false
+	default:
+		s.catchUp(c, catchUpBytes)
+	}
+	s.watch(i)
+}
+
+// closeTime is how long closing the backlog's file may take. A network file
+// system writes out first what it was given.
+const closeTime = 2 * clock.Second
+
 // CloseDoor removes the socket and its link. Clients that are about to connect
-// get end of file.
+// get end of file. The backlog's file is given up if it would keep programs from
+// starting, since a new process closes its copy of it.
 func (s *Server) CloseDoor() {
+	s.closeDoor()
+	if needed := s.spool.tail < s.spool.start; !needed || !s.backlogAnswers(closeTime) {
+		s.abandonBacklog()
+	}
+}
+
+func (s *Server) closeDoor() {
 	s.ended = true
 	s.Welcome()
 	if s.end.fd >= 0 {
@@ -95,9 +130,10 @@ func (s *Server) CloseDoor() {
 	}
 }
 
-// Close is CloseDoor, and the end for everybody who is still there.
+// Close removes the socket and its link, and is the end for everybody who is
+// still there.
 func (s *Server) Close() {
-	s.CloseDoor()
+	s.closeDoor()
 	for i := range s.clients {
 		s.giveUp(i)
 	}

@@ -2,6 +2,9 @@ package attach
 
 import (
 	"golang.org/x/sys/unix"
+
+	"conmon/internal/clock"
+	"conmon/internal/poll"
 )
 
 const (
@@ -16,16 +19,26 @@ const (
 // ring is an unlinked file, used round and round so that it never takes more
 // space than the backlog. Bytes are addressed by their position in the spool.
 // The file is made when it is first needed.
+//
+// Its file system may be one that stops answering, so whatever touches the file
+// is done beside the loop, which waits for a moment only. What takes longer is
+// pending: until it is over, nothing else can be done with the file.
 type ring struct {
-	dirs   []string
-	fd     int   // -1: not made
-	size   int64 // from where it starts over
-	memory bool  // it is on a file system in memory
-	none   bool  // no directory takes it, until the next reset
+	dirs    []string
+	fd      int   // -1: not made
+	size    int64 // from where it starts over
+	memory  bool  // it is on a file system in memory
+	none    bool  // no directory takes it, until the next reset
+	helper  *ringHelper
+	pending bool
+	stale   bool // nobody wants the result of what is pending
+
+	w   poll.Watcher
+	tag poll.Tag
 }
 
-func newRing(backlog int64, dirs []string) ring {
-	return ring{dirs: dirs, fd: -1, size: backlog + ringSlack}
+func newRing(backlog int64, dirs []string, w poll.Watcher, tag poll.Tag) ring {
+	return ring{dirs: dirs, fd: -1, size: backlog + ringSlack, w: w, tag: tag}
 }
 
 // limit is how much a client may lag for the file's sake.
@@ -40,110 +53,113 @@ func (r *ring) limit() int64 {
 }
 
 // write stores b at pos, and reports whether it could; what was stored between
-// tail and pos stays as it is.
+// tail and pos stays as it is. If it is pending afterwards, b must stay as it is
+// until settle.
 func (r *ring) write(tail, pos int64, b []byte) bool {
-	if r.fd < 0 && !r.none {
-		r.fd, r.memory = makeBacklogFile(r.dirs)
-		r.none = r.fd < 0
-	}
-	if r.fd < 0 || pos-tail+int64(len(b)) > r.size {
+	if r.pending || r.fd < 0 && r.none || pos-tail+int64(len(b)) > r.size {
 		return false
 	}
-	for len(b) > 0 {
-		offset, n := r.span(pos, len(b))
-		n, err := unix.Pwrite(r.fd, b[:n], offset)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
-			return false
-		}
-		b, pos = b[n:], pos+int64(n)
+	if !r.do(ringJob{kind: ringWrite, pos: pos, buf: b}) {
+		return false
 	}
-	return true
+	r.adopt()
+	return r.helper.job.whole()
 }
 
 // read fills b with what was stored at pos, and returns how much it could read.
-func (r *ring) read(pos int64, b []byte) (done int) {
-	for done < len(b) {
-		offset, n := r.span(pos, len(b)-done)
-		n, err := unix.Pread(r.fd, b[done:done+n], offset)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
-			break
-		}
-		done, pos = done+n, pos+int64(n)
+// If it is pending afterwards, b must not be touched until settle.
+func (r *ring) read(pos int64, b []byte) int {
+	if r.pending || !r.do(ringJob{kind: ringRead, pos: pos, buf: b}) {
+		return 0
 	}
-	return done
+	return r.helper.job.done
 }
 
-// span returns where pos lies in the file, and how many of n bytes fit there
-// before the file starts over.
-func (r *ring) span(pos int64, n int) (offset int64, fits int) {
-	offset = pos % r.size
-	return offset, int(min(int64(n), r.size-offset))
+// adopt takes note of the file that a write has made, or could not make.
+func (r *ring) adopt() {
+	j := &r.helper.job
+	r.fd, r.memory = j.fd, j.memory
+	r.none = r.fd < 0
+}
+
+// settle returns what was pending if that is over, nil if not.
+func (r *ring) settle() *ringJob {
+	if !r.pending || r.helper.worker.Busy() {
+		return nil
+	}
+	r.pending = false
+	j := &r.helper.job
+	if j.kind == ringWrite {
+		r.adopt()
+	}
+	return j
+}
+
+// do runs job. It reports whether it is over; if not, it is pending, or could
+// not be begun.
+func (r *ring) do(job ringJob) bool {
+	if r.helper == nil && !r.hire() {
+		r.none = true
+		return false
+	}
+	job.dirs, job.fd, job.memory, job.size = r.dirs, r.fd, r.memory, r.size
+	r.helper.job = job
+	r.stale = false
+	r.pending = !r.helper.run()
+	return !r.pending
+}
+
+// hopeUntil returns until when a pending operation may still be thought of as
+// slow, 0 if nothing is pending.
+func (r *ring) hopeUntil() clock.Mono {
+	if !r.pending {
+		return 0
+	}
+	return r.helper.last + ringHope
+}
+
+// hear silences the bell.
+func (r *ring) hear() {
+	if r.helper != nil {
+		r.helper.hear()
+	}
 }
 
 // reset is called when the contents are not needed any more. The file is kept
 // until close, for it may soon be needed again.
-func (r *ring) reset() { r.none = false }
+func (r *ring) reset() { r.none, r.stale = false, true }
 
-// close frees the file.
+// close frees the file, unless something is pending.
 func (r *ring) close() {
-	if r.fd >= 0 {
-		_ = unix.Close(r.fd)
+	if r.pending {
+		return
+	}
+	if r.fd >= 0 && !r.do(ringJob{kind: ringRelease}) && !r.pending {
+		_ = unix.Close(r.fd) // there was nobody to do it
 	}
 	r.fd, r.memory, r.none = -1, false, false
 }
 
-// makeBacklogFile makes an unlinked file in the first directory that is on a
-// disk, else in the first that takes one, and returns it, or -1, and whether it
-// is in memory.
-func makeBacklogFile(dirs []string) (fd int, memory bool) {
-	for _, wantDisk := range [...]bool{true, false} {
-		for _, dir := range dirs {
-			if dir == "" || onDisk(dir) != wantDisk {
-				continue
-			}
-			if fd := unlinkedFile(dir); fd >= 0 {
-				return fd, !wantDisk
-			}
-		}
+// probe finds out whether closing the file comes to an end, which the start of
+// any program does to the new process's copy. It does if nothing is pending
+// afterwards.
+func (r *ring) probe() {
+	if r.fd >= 0 && !r.pending {
+		r.do(ringJob{kind: ringProbe})
 	}
-	return -1, false
 }
 
-// onDisk reports whether files in dir take up something else than memory.
-func onDisk(dir string) bool {
-	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) != nil {
-		return false
+// abandon lets go of the file and of everything that hangs with it. The
+// descriptor is free at once, even if its closing never ends.
+func (r *ring) abandon() {
+	r.close()
+	if r.fd >= 0 {
+		release(r.fd)
 	}
-	return st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC
-}
-
-// unlinkedFile makes a file without a name in dir, -1 if it cannot.
-func unlinkedFile(dir string) int {
-	const flags = unix.O_RDWR | unix.O_CLOEXEC
-	fd, err := unix.Open(dir, flags|unix.O_TMPFILE, 0o600)
-	if err == nil {
-		return fd
+	if r.helper != nil {
+		r.w.Remove(r.helper.bell)
+		r.helper.dismiss(!r.pending)
+		r.helper = nil
 	}
-	// Not every file system knows O_TMPFILE. The name exists for a moment only,
-	// and nobody can have prepared it.
-	var r [8]byte
-	if _, err := unix.Getrandom(r[:], 0); err != nil {
-		return -1
-	}
-	name := append([]byte(dir), "/.conmon-backlog."...)
-	for _, b := range r {
-		name = append(name, 'a'+b&15, 'a'+b>>4)
-	}
-	if fd, err = unix.Open(string(name), flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o600); err != nil {
-		return -1
-	}
-	_ = unix.Unlink(string(name))
-	return fd
+	r.fd, r.memory, r.pending = -1, false, false
 }

@@ -3,8 +3,7 @@ package attach
 import (
 	"encoding/binary"
 
-	"golang.org/x/sys/unix"
-
+	"conmon/internal/poll"
 	"conmon/internal/stdio"
 )
 
@@ -24,13 +23,18 @@ type spool struct {
 	taken   []byte // the mapping that mem is a part of, nil: none
 	last    int    // offset in mem of the newest record, -1 if it is in the file
 	scratch []byte // for views into the file, nil: none
+	seen    int    // how much of scratch holds what is in the file from seenAt on
+	seenAt  int64
+	badAt   int64 // where the file could not be read, -1: nowhere
 	file    ring
-	full    bool  // the device was full, which counts as a full backlog
-	fullAt  int64 // the limit that follows
+	lent    []byte // the mapping that a pending write reads from
+	full    bool   // the device takes no more, which counts as a full backlog
+	busy    bool   // but only because something was pending
+	fullAt  int64  // the limit that follows
 }
 
-func newSpool(backlog int64, dirs []string) spool {
-	return spool{backlog: backlog, last: -1, file: newRing(backlog, dirs)}
+func newSpool(backlog int64, dirs []string, w poll.Watcher, tag poll.Tag) spool {
+	return spool{backlog: backlog, last: -1, badAt: -1, file: newRing(backlog, dirs, w, tag)}
 }
 
 // head is the position behind the newest record.
@@ -109,30 +113,120 @@ func (s *spool) reserve(n int) {
 		s.last -= unused
 		return
 	}
+	pending := s.file.pending
 	if s.file.write(s.tail, s.start, s.mem) {
 		s.start += int64(len(s.mem))
 		s.mem, s.last = s.mem[:0], -1
-		s.full = false
+		s.full, s.busy = false, false
+		s.shrink()
 		return
 	}
-	s.full, s.fullAt = true, max(s.start-s.tail, spoolMemory/2)
+	s.full, s.busy, s.fullAt = true, s.file.pending, max(s.start-s.tail, spoolMemory/2)
 	bigger := takeBuffer(2 * cap(s.mem))
 	s.mem = bigger[:copy(bigger, s.mem)]
-	giveBuffer(s.taken)
+	if s.file.pending && !pending {
+		// What is on its way to the file must stay as it is, also in the copy.
+		s.lent, s.last = s.taken, -1
+	} else {
+		giveBuffer(s.taken)
+	}
 	s.taken = bigger
 }
 
 // view returns records from pos on, the last of which may be cut. It is valid
-// until the next call or append.
+// until the next call or append. There are none if the file cannot be read, or
+// if hangs says so.
 func (s *spool) view(pos int64) []byte {
 	if pos >= s.start {
 		return s.mem[pos-s.start:]
+	}
+	if b := s.cached(pos); b != nil || pos == s.badAt || s.file.pending {
+		return b
 	}
 	if s.scratch == nil {
 		s.scratch = takeBuffer(spoolMemory)
 	}
 	b := s.scratch[:min(int64(len(s.scratch)), s.start-pos)]
-	return b[:s.file.read(pos, b)]
+	s.seen = 0
+	s.seen, s.seenAt = s.file.read(pos, b), pos
+	return s.scratch[:s.seen]
+}
+
+// cached returns the records from pos on that were read before, nil if there is
+// no whole one.
+func (s *spool) cached(pos int64) []byte {
+	if pos < s.seenAt || pos >= s.seenAt+int64(s.seen) {
+		return nil
+	}
+	if b := s.scratch[pos-s.seenAt : s.seen]; recordSize(b) > 0 {
+		return b
+	}
+	return nil
+}
+
+// hangs reports whether a client at pos has to wait for the file.
+func (s *spool) hangs(pos int64) bool {
+	return s.file.pending && pos < s.start && s.cached(pos) == nil
+}
+
+// ready reports whether a client at pos would get an answer out of memory.
+func (s *spool) ready(pos int64) bool {
+	return pos >= s.start || pos == s.badAt || s.cached(pos) != nil
+}
+
+// settle takes note of the end of what was pending, and reports whether it has
+// ended.
+func (s *spool) settle() bool {
+	j := s.file.settle()
+	if j == nil {
+		return false
+	}
+	if s.lent != nil {
+		giveBuffer(s.lent)
+		s.lent = nil
+	}
+	switch {
+	case s.file.stale:
+	case j.kind == ringWrite && j.whole():
+		s.moved(j.pos + int64(len(j.buf)))
+	case j.kind == ringWrite:
+		s.busy = false // it really is full
+	case j.kind == ringRead:
+		s.seen, s.seenAt = j.done, j.pos
+		if recordSize(j.buf[:j.done]) == 0 {
+			s.badAt = j.pos
+		}
+	}
+	if s.busy {
+		s.full, s.busy = false, false
+	}
+	return true
+}
+
+// moved forgets what lies before end in memory: it is in the file now.
+func (s *spool) moved(end int64) {
+	n := int(end - s.start)
+	if n <= 0 {
+		return
+	}
+	s.mem = s.mem[:copy(s.mem, s.mem[n:])]
+	s.start = end
+	if s.last -= n; s.last < 0 {
+		s.last = -1
+	}
+	s.shrink()
+}
+
+// shrink undoes what reserve did while the file took nothing.
+func (s *spool) shrink() {
+	size := max(spoolMemory, 2*len(s.mem))
+	if size >= cap(s.mem) {
+		return
+	}
+	smaller := takeBuffer(size)
+	s.mem = smaller[:copy(smaller, s.mem)]
+	giveBuffer(s.taken)
+	s.taken = smaller
 }
 
 // advance forgets what lies before tail.
@@ -145,44 +239,51 @@ func (s *spool) advance(tail int64) {
 
 // reset starts over at position zero; nobody lags.
 func (s *spool) reset() {
-	s.tail, s.start, s.last, s.full = 0, 0, -1, false
+	s.tail, s.start, s.last, s.full, s.busy = 0, 0, -1, false, false
+	s.seen, s.badAt = 0, -1
 	s.mem = s.mem[:0]
 	s.file.reset()
 }
 
 // giveBack returns what is not in use to the system.
 func (s *spool) giveBack() {
-	if s.scratch != nil {
-		giveBuffer(s.scratch)
-		s.scratch = nil
-	}
+	s.giveScratch()
 	if s.empty() {
-		s.close()
+		s.giveMemory()
+		s.file.close()
 	}
 }
 
-// close gives up everything.
-func (s *spool) close() {
+// giveScratch returns the buffer for views, unless a pending read may still
+// write to it.
+func (s *spool) giveScratch() {
+	if s.scratch != nil && !s.file.pending {
+		giveBuffer(s.scratch)
+		s.scratch, s.seen = nil, 0
+	}
+}
+
+// giveMemory returns the newest records' buffer.
+func (s *spool) giveMemory() {
 	s.reset()
-	s.file.close()
-	for _, b := range [][]byte{s.taken, s.scratch} {
-		if b != nil {
-			giveBuffer(b)
-		}
+	if s.taken != nil {
+		giveBuffer(s.taken)
 	}
-	s.mem, s.taken, s.scratch = nil, nil, nil
+	s.mem, s.taken = nil, nil
 }
 
-// takeBuffer maps memory outside the Go heap, from which it could not be given
-// back while the collector is off.
-func takeBuffer(size int) []byte {
-	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return make([]byte, size)
+// giveUpFile lets go of the file when nobody needs what is in it.
+func (s *spool) giveUpFile() {
+	if s.file.pending {
+		s.scratch, s.lent = nil, nil // they belong to what hangs
+		s.seen = 0
 	}
-	return b
+	s.file.abandon()
 }
 
-// giveBuffer unmaps what takeBuffer returned. For memory of the Go heap, which
-// it does not know, that does nothing.
-func giveBuffer(b []byte) { _ = unix.Munmap(b) }
+// close gives up everything. What is pending keeps its buffer.
+func (s *spool) close() {
+	s.giveScratch()
+	s.giveMemory()
+	s.giveUpFile()
+}

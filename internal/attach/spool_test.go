@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"conmon/internal/handoff"
+	"conmon/internal/poll"
 	"conmon/internal/stdio"
 )
 
@@ -36,17 +37,20 @@ type spoolReader struct {
 }
 
 // FuzzSpool compares what readers at different places get with what was written,
-// over random sizes of chunks, a small ring and upgrades.
+// over random sizes of chunks, a small ring, upgrades and a disk that often does
+// not answer at once.
 func FuzzSpool(f *testing.F) {
 	f.Add(uint64(1), uint8(0))
 	f.Add(uint64(2), uint8(3))
+	f.Add(uint64(3), uint8(8))
+	f.Add(uint64(4), uint8(9))
 	dirs := []string{f.TempDir()}
 	f.Fuzz(func(t *testing.T, seed uint64, kind uint8) {
 		rnd := rand.New(rand.NewPCG(seed, 3))
 		backlog := int64(256<<10) << (kind & 3)
-		s := newSpool(backlog, dirs)
+		s := newSpool(backlog, dirs, &nullWatcher{}, poll.Tag{})
 		if kind&4 != 0 {
-			s = newSpool(backlog, nil)
+			s = newSpool(backlog, nil, &nullWatcher{}, poll.Tag{})
 		}
 		defer func() { s.close() }()
 		s.file.size = backlog + 128<<10 // so that it goes round often
@@ -58,12 +62,15 @@ func FuzzSpool(f *testing.F) {
 			fresh := len(readers) == 0 || rnd.IntN(8) == 0
 			was := [2]int{len(written[0]), len(written[1])}
 			chunk := random(n, rnd.Uint64())
+			if kind&8 != 0 {
+				slowDown(t, &s, rnd)
+			}
 			pos := s.append(stream, chunk, !fresh)
 			written[stream.Index()] = append(written[stream.Index()], chunk...)
 			if fresh {
 				readers = append(readers, &spoolReader{pos: pos, from: was})
 			}
-			if rnd.IntN(20) == 0 {
+			if rnd.IntN(20) == 0 && !s.file.pending {
 				s = spoolUpgrade(t, &s, backlog, dirs)
 			}
 			for s.lag() > s.limit() || rnd.IntN(3) == 0 && len(readers) > 0 {
@@ -77,6 +84,9 @@ func FuzzSpool(f *testing.F) {
 					k = rnd.IntN(len(readers))
 				}
 				r := readers[k]
+				if s.hangs(r.pos) {
+					answer(&s)
+				}
 				var got []record
 				got, r.pos = read(&s, r.pos)
 				for _, rec := range got {
@@ -108,12 +118,13 @@ func spoolUpgrade(t *testing.T, s *spool, backlog int64, dirs []string) spool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := newSpool(backlog, dirs)
+	next := newSpool(backlog, dirs, &nullWatcher{}, poll.Tag{})
 	next.file.size = s.file.size
 	next.load(decoded)
-	if s.file.fd >= 0 && next.file.fd != s.file.fd {
-		_ = unix.Close(s.file.fd)
+	if next.file.fd == s.file.fd {
+		s.file.fd = -1
 	}
+	s.file.abandon()
 	return next
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -27,6 +28,10 @@ const fdKey = "handoff.fd"
 type State struct {
 	entries []entry
 	fds     []int
+	// sorted holds the entries' numbers in the order of their keys, of which
+	// there may be as many as a container has clients; it is made anew when it is
+	// asked for after a Put.
+	sorted []int32
 }
 
 type entry struct{ key, value []byte }
@@ -71,12 +76,43 @@ func (s *State) PutFD(key string, fd int) {
 
 // Bytes returns the value stored under key; the caller must not change it.
 func (s *State) Bytes(key string) []byte {
-	for _, e := range s.entries {
-		if string(e.key) == key {
+	i := s.find(key)
+	if i < len(s.sorted) {
+		if e := &s.entries[s.sorted[i]]; string(e.key) == key {
 			return e.value
 		}
 	}
 	return nil
+}
+
+// find returns where in sorted the first entry under key is, or would be.
+func (s *State) find(key string) int {
+	if len(s.sorted) != len(s.entries) {
+		s.sort()
+	}
+	low, high := 0, len(s.sorted)
+	for low < high {
+		middle := (low + high) / 2
+		if string(s.entries[s.sorted[middle]].key) < key {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+func (s *State) sort() {
+	s.sorted = slices.Grow(s.sorted[:0], len(s.entries))[:len(s.entries)]
+	for i := range s.sorted {
+		s.sorted[i] = int32(i)
+	}
+	slices.SortFunc(s.sorted, func(a, b int32) int {
+		if c := bytes.Compare(s.entries[a].key, s.entries[b].key); c != 0 {
+			return c
+		}
+		return int(a - b) // the first one counts, and lists keep their order
+	})
 }
 
 // String returns the value stored under key.
@@ -97,30 +133,29 @@ func (s *State) Bool(key string) bool { return s.Int(key) != 0 }
 
 // Strings returns every value stored under key.
 func (s *State) Strings(key string) []string {
-	n := 0
-	for _, e := range s.entries {
-		if string(e.key) == key {
-			n++
-		}
+	first := s.find(key)
+	end := first
+	for end < len(s.sorted) && string(s.entries[s.sorted[end]].key) == key {
+		end++
 	}
-	if n == 0 {
+	if first == end {
 		return nil
 	}
-	v := make([]string, 0, n)
-	for _, e := range s.entries {
-		if string(e.key) == key {
-			v = append(v, string(e.value))
-		}
+	v := make([]string, 0, end-first)
+	for _, i := range s.sorted[first:end] {
+		v = append(v, string(s.entries[i].value))
 	}
 	return v
 }
 
 // FD returns the descriptor stored under key, -1 if there is none.
 func (s *State) FD(key string) int {
-	if s.Bytes(key) == nil {
+	b := s.Bytes(key)
+	if b == nil {
 		return -1
 	}
-	return int(s.Int(key))
+	n, _ := strconv.Atoi(string(b))
+	return n
 }
 
 // FDs returns every descriptor that was put.

@@ -3,8 +3,10 @@ package handoff
 import (
 	"bytes"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestStateRoundTrip(t *testing.T) {
@@ -73,6 +75,54 @@ func TestDecodeRefuses(t *testing.T) {
 		if _, err := Decode([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Decode(%q): %v, want %q", in, err, want)
 		}
+	}
+}
+
+// The first value under a key is the one that counts, also after another Put,
+// and lists keep the order in which they were put, whatever lies in between.
+func TestSameKey(t *testing.T) {
+	var s State
+	for i := range 100 {
+		s.PutInt("list", int64(i))
+		s.PutInt(strconv.Itoa(i*7919%100), int64(i))
+		if got := s.Int("list"); got != 0 {
+			t.Fatalf("the first value became %d", got)
+		}
+	}
+	for i, v := range s.Strings("list") {
+		if v != strconv.Itoa(i) {
+			t.Fatalf("value %d is %s", i, v)
+		}
+	}
+	for i := range 100 {
+		if got := s.Int(strconv.Itoa(i * 7919 % 100)); got != int64(i) {
+			t.Errorf("%d, want %d", got, i)
+		}
+	}
+}
+
+// Thousands of clients are taken over as fast as a few, each: what is there as
+// well as what is not.
+func TestManyKeys(t *testing.T) {
+	const many = 100_000
+	var s State
+	for i := range many {
+		s.PutFD("client."+strconv.Itoa(i)+".fd", i)
+	}
+	got, err := Decode(s.Encode(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	for i := range many {
+		key := "client." + strconv.Itoa(i)
+		if fd := got.FD(key + ".fd"); fd != i || got.Bool(key+".paused") {
+			t.Fatalf("client %d has descriptor %d", i, fd)
+		}
+	}
+	// One by one, it would be ten thousand million comparisons.
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
 

@@ -1,14 +1,13 @@
 package monitor
 
 import (
-	"maps"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"conmon/internal/clock"
 	"conmon/internal/proc"
 )
 
@@ -33,156 +32,99 @@ func (m *Monitor) killGroup() {
 	_ = m.container.Signal(unix.SIGKILL)
 }
 
-// maxKillRounds bounds the race against a fork bomb.
-const maxKillRounds = 10
+const (
+	// maxKillRounds bounds the race against a fork bomb.
+	maxKillRounds = 10
+	// lookTime bounds the first look at the machine's processes, before anybody
+	// is killed.
+	lookTime = clock.Second
+	// killTime bounds all that follows: once an exec session's first process is
+	// killed, its exit file is due, and endTime leaves this much.
+	killTime = 250 * clock.Millisecond
+)
 
 // killSession kills an exec session's process tree, and members of its cgroup
 // that hold our pipes: a descendant that made itself independent is known by
 // them. Others cannot be told from the container's own processes.
 func (m *Monitor) killSession() {
-	s := session{
-		tree:   map[int]bool{m.container.Pid: true},
-		cgroup: readFile(m.container.Pid, "cgroup"),
-		pipes:  pipeNames(m.streams[:]),
-	}
+	s := session{census: newCensus(m.container.Pid), pipes: pipeNames(m.streams[:])}
+	defer s.close()
+	root, _ := s.look(int32(m.container.Pid))
+	s.since = root.start
+	s.cgroup = string(s.read(root.pid, "/cgroup"))
 	// The tree is read before its root dies: then its branches have other parents.
-	found := s.scan()
+	s.scan(deadlineIn(lookTime))
 	m.killGroup()
-	for range maxKillRounds {
-		// Again until nobody is found: a process may fork while we look.
-		if !killAll(found) {
-			return
-		}
-		found = s.scan()
-	}
+	s.kill()
 }
 
 // killOrphans kills whatever descends from us: what a runtime has left behind
 // that has made no container.
 func killOrphans() {
-	s := session{tree: map[int]bool{os.Getpid(): true}}
-	for range maxKillRounds {
-		if !killAll(s.scan()) {
-			return
-		}
-	}
+	s := session{census: newCensus(os.Getpid())}
+	defer s.close()
+	s.scan(deadlineIn(lookTime))
+	s.kill()
 }
 
 // session is what tells an exec session's processes from others.
 type session struct {
-	tree   map[int]bool // every process of it that was ever seen
+	*census
+	since  uint64 // when it began: who is older does not belong to it
 	cgroup string
 	pipes  []string
 }
 
-// scan returns the session's processes and their parents.
-func (s *session) scan() map[int]int {
-	parents := map[int]int{}
-	for pid := range processes() {
-		parents[pid] = parentOf(pid)
-	}
-	found := map[int]int{}
-	for pid, parent := range parents {
-		if pid == os.Getpid() {
+// scan finds the session's processes.
+func (s *session) scan(limit clock.Mono) {
+	s.take(limit)
+	for i := range s.rows {
+		p := &s.rows[i]
+		if p.depth != outside || p.start < s.since || len(s.pipes) == 0 || clock.Now() >= limit {
 			continue
 		}
-		if s.descends(pid, parents) || s.cgroup != "" && readFile(pid, "cgroup") == s.cgroup && holdsAny(pid, s.pipes) {
-			found[pid] = parent
+		if string(s.read(p.pid, "/cgroup")) == s.cgroup && s.holdsAny(p.pid, s.pipes) {
+			p.depth = 1
 		}
 	}
-	for pid := range found {
-		s.tree[pid] = true
-	}
-	return found
+	s.remember()
 }
 
-// killAll kills processes, given with their parents, and reports whether there
-// was somebody to kill. Parents go first: a shell comments on a child's death.
-func killAll(found map[int]int) (killed bool) {
-	depth := func(pid int) (n int) {
-		for range len(found) {
-			parent, ok := found[pid]
-			if !ok {
-				break
-			}
-			pid = parent
-			n++
+// kill kills who was found, and looks again until nobody is found: a process may
+// fork while we look.
+func (s *session) kill() {
+	limit := deadlineIn(killTime)
+	for range maxKillRounds {
+		if !s.killAll(limit) || clock.Now() >= limit {
+			return
 		}
-		return n
+		s.scan(limit)
 	}
-	pids := slices.SortedFunc(maps.Keys(found), func(a, b int) int { return depth(a) - depth(b) })
-	for _, pid := range pids {
-		killed = killOne(pid, found[pid]) || killed
+}
+
+// killAll kills those who were found, and reports whether there was somebody to
+// kill. Parents go first: a shell comments on a child's death.
+func (s *session) killAll(limit clock.Mono) (killed bool) {
+	slices.SortFunc(s.rows, byDepth)
+	self := int32(os.Getpid())
+	for i := range s.rows {
+		if p := &s.rows[i]; p.depth > 0 && p.pid != self && clock.Now() < limit {
+			killed = s.killOne(p) || killed
+		}
 	}
 	return killed
 }
 
-// killOne kills pid if it still is the process that was looked at: one with the
-// same parent, or one whose parent has died meanwhile. It reports whether there
-// was somebody to kill.
-func killOne(pid, parent int) bool {
-	p, err := proc.Open(pid)
+// killOne kills p if it still is the process that was looked at. It reports
+// whether there was somebody to kill.
+func (c *census) killOne(p *process) bool {
+	handle, err := proc.Open(int(p.pid))
 	if err != nil {
 		return false
 	}
-	defer p.Close()
-	if now := parentOf(pid); now != parent && !hasEnded(parent) {
-		return false
-	}
-	if hasEnded(pid) {
-		return false
-	}
-	return p.Signal(unix.SIGKILL) == nil
-}
-
-// hasEnded reports whether a process is gone, or only waits to be reaped: then
-// its children have another parent already.
-func hasEnded(pid int) bool {
-	stat := readFile(pid, "stat")
-	_, rest, _ := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
-	return rest == "" || rest[0] == 'Z' || rest[0] == 'X'
-}
-
-// descends reports whether pid is of the tree or below it.
-func (s *session) descends(pid int, parents map[int]int) bool {
-	for range len(parents) {
-		if s.tree[pid] {
-			return true
-		}
-		if pid = parents[pid]; pid <= 1 {
-			return false
-		}
-	}
-	return false
-}
-
-// processes yields every process's number.
-func processes() func(func(int) bool) {
-	return func(yield func(int) bool) {
-		entries, _ := os.ReadDir("/proc")
-		for _, e := range entries {
-			if pid, err := strconv.Atoi(e.Name()); err == nil && !yield(pid) {
-				return
-			}
-		}
-	}
-}
-
-func readFile(pid int, name string) string {
-	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + name)
-	return string(b)
-}
-
-// parentOf returns a process's parent, 0 if it is gone. The name in the second
-// field may contain anything, so the fields are counted from its end.
-func parentOf(pid int) int {
-	stat := readFile(pid, "stat")
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 2 {
-		return 0
-	}
-	parent, _ := strconv.Atoi(fields[1])
-	return parent
+	defer handle.Close()
+	now, alive := c.look(p.pid)
+	return alive && now.start == p.start && handle.Signal(unix.SIGKILL) == nil
 }
 
 // pipeNames returns the names under which /proc shows the pipes of streams.
@@ -196,22 +138,4 @@ func pipeNames(streams []stream) []string {
 		}
 	}
 	return names
-}
-
-// holdsAny reports whether a process has one of the pipes open.
-func holdsAny(pid int, pipes []string) bool {
-	dir := "/proc/" + strconv.Itoa(pid) + "/fd/"
-	fds, _ := os.ReadDir(dir)
-	for _, fd := range fds {
-		name, err := os.Readlink(dir + fd.Name())
-		if err != nil {
-			continue
-		}
-		for _, p := range pipes {
-			if name == p {
-				return true
-			}
-		}
-	}
-	return false
 }

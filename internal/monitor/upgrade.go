@@ -41,6 +41,7 @@ const logTime = 5 * clock.Second
 var (
 	errLogHangs    = errors.New("a log file hangs, and what is being written cannot be handed over")
 	errMarkerHangs = errors.New("the disk of the OOM marker hangs")
+	errClientHangs = errors.New("the disk of the attach backlog hangs")
 )
 
 // hanging says which disk hangs, if one does.
@@ -50,6 +51,8 @@ func (m *Monitor) hanging() error {
 		return errLogHangs
 	case m.marker != nil && m.marker.Busy():
 		return errMarkerHangs
+	case m.attach != nil && m.attach.Busy():
+		return errClientHangs
 	}
 	return nil
 }
