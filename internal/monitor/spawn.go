@@ -11,8 +11,10 @@ type spawner struct{ m *Monitor }
 
 // Spawn implements logging.Spawner.
 func (s spawner) Spawn(path string, argv, env []string, fds []int, idle bool) (int, error) {
-	if s.m.log != nil && s.m.log.Busy() {
-		return 0, errLogHangs // and so would the child, closing the log before its exec
+	if s.m.log != nil { // else it is being loaded
+		if err := s.m.hanging(); err != nil {
+			return 0, err // and so would the child, closing our files before its exec
+		}
 	}
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
