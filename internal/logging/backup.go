@@ -7,7 +7,7 @@ import "golang.org/x/sys/unix"
 // disk: at twice the limit the compression is given up, and once its child is
 // reaped, the backup stays as it is.
 func (f *file) awaitsCompression() bool {
-	if f.compressing != 0 && f.op.size >= 2*f.cfg.SizeMax {
+	if most := 2 * f.cfg.SizeMax; f.compressing != 0 && most > 0 && f.op.size >= most {
 		_ = unix.Kill(f.compressing, unix.SIGKILL) // not reaped yet, so it is ours
 	}
 	return f.compressing != 0
