@@ -102,7 +102,7 @@ func (s *spool) reserve(n int) {
 		return
 	}
 	if s.taken == nil {
-		s.taken = takeBuffer(spoolMemory)
+		s.taken = stdio.TakeMemory(spoolMemory)
 		s.mem = s.taken[:0]
 		return
 	}
@@ -122,13 +122,13 @@ func (s *spool) reserve(n int) {
 		return
 	}
 	s.full, s.busy, s.fullAt = true, s.file.pending, max(s.start-s.tail, spoolMemory/2)
-	bigger := takeBuffer(2 * cap(s.mem))
+	bigger := stdio.TakeMemory(2 * cap(s.mem))
 	s.mem = bigger[:copy(bigger, s.mem)]
 	if s.file.pending && !pending {
 		// What is on its way to the file must stay as it is, also in the copy.
 		s.lent, s.last = s.taken, -1
 	} else {
-		giveBuffer(s.taken)
+		stdio.GiveMemory(s.taken)
 	}
 	s.taken = bigger
 }
@@ -144,7 +144,7 @@ func (s *spool) view(pos int64) []byte {
 		return b
 	}
 	if s.scratch == nil {
-		s.scratch = takeBuffer(spoolMemory)
+		s.scratch = stdio.TakeMemory(spoolMemory)
 	}
 	b := s.scratch[:min(int64(len(s.scratch)), s.start-pos)]
 	s.seen = 0
@@ -182,7 +182,7 @@ func (s *spool) settle() bool {
 		return false
 	}
 	if s.lent != nil {
-		giveBuffer(s.lent)
+		stdio.GiveMemory(s.lent)
 		s.lent = nil
 	}
 	switch {
@@ -223,9 +223,9 @@ func (s *spool) shrink() {
 	if size >= cap(s.mem) {
 		return
 	}
-	smaller := takeBuffer(size)
+	smaller := stdio.TakeMemory(size)
 	s.mem = smaller[:copy(smaller, s.mem)]
-	giveBuffer(s.taken)
+	stdio.GiveMemory(s.taken)
 	s.taken = smaller
 }
 
@@ -258,7 +258,7 @@ func (s *spool) giveBack() {
 // write to it.
 func (s *spool) giveScratch() {
 	if s.scratch != nil && !s.file.pending {
-		giveBuffer(s.scratch)
+		stdio.GiveMemory(s.scratch)
 		s.scratch, s.seen = nil, 0
 	}
 }
@@ -267,7 +267,7 @@ func (s *spool) giveScratch() {
 func (s *spool) giveMemory() {
 	s.reset()
 	if s.taken != nil {
-		giveBuffer(s.taken)
+		stdio.GiveMemory(s.taken)
 	}
 	s.mem, s.taken = nil, nil
 }

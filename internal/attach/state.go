@@ -5,6 +5,7 @@ import (
 
 	"conmon/internal/handoff"
 	"conmon/internal/poll"
+	"conmon/internal/stdio"
 )
 
 // Save stores the socket, every client with its place in the output, the backlog
@@ -123,7 +124,7 @@ func (s *spool) load(st *handoff.State) {
 	}
 	s.last = int(st.Int("attach.spool.last"))
 	s.full, s.fullAt = st.Bool("attach.spool.full"), st.Int("attach.spool.fullat")
-	s.taken = takeBuffer(max(len(mem), spoolMemory))
+	s.taken = stdio.TakeMemory(max(len(mem), spoolMemory))
 	s.mem = s.taken[:copy(s.taken, mem)]
 	if fd := st.FD("attach.spool.file"); fd >= 0 {
 		s.file.fd, s.file.size = fd, st.Int("attach.spool.size")
@@ -142,7 +143,7 @@ func (q *stdin) load(st *handoff.State) {
 	q.fd = st.FD("attach.stdin.fd")
 	q.ending, q.closed = st.Bool("attach.stdin.ending"), st.Bool("attach.stdin.closed")
 	if queue := st.Bytes("attach.stdin.queue"); len(queue) > 0 {
-		q.buf = takeBuffer(stdinQueue)
+		q.buf = stdio.TakeMemory(stdinQueue)
 		q.queue = q.buf[:copy(q.buf, queue)]
 	}
 }

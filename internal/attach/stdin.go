@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"conmon/internal/poll"
+	"conmon/internal/stdio"
 )
 
 // stdinQueue is how much input may wait for the container.
@@ -40,7 +41,7 @@ func (q *stdin) room() []byte {
 		return nil
 	}
 	if q.buf == nil {
-		q.buf = takeBuffer(stdinQueue)
+		q.buf = stdio.TakeMemory(stdinQueue)
 		q.queue = q.buf[:0]
 	}
 	if cap(q.queue)-len(q.queue) < inputPacket {
@@ -127,7 +128,7 @@ func (q *stdin) close() {
 // giveBack returns the buffer to the system if it is empty.
 func (q *stdin) giveBack() {
 	if q.buf != nil && len(q.queue) == 0 {
-		giveBuffer(q.buf)
+		stdio.GiveMemory(q.buf)
 		q.buf, q.queue = nil, nil
 	}
 }

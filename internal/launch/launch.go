@@ -94,15 +94,9 @@ func launch(cfg *config.Config, pipes parent.Pipes, argv []string) error {
 // becomeMonitor executes the staying image in this process.
 func becomeMonitor(cfg *config.Config, st *handoff.State, self string, argv []string) error {
 	if !cfg.Passthrough() {
-		null, err := openNull()
-		if err != nil {
-			return err
-		}
 		// Standard error stays: with --sync somebody is there to read it.
-		for fd := range 2 {
-			if err := unix.Dup3(null, fd, 0); err != nil {
-				return fmt.Errorf("release standard streams: %w", err)
-			}
+		if err := proc.ReleaseStdio(2); err != nil {
+			return err
 		}
 	}
 	// The mask is a thread's: the one that blocks must be the one that execs.
@@ -137,7 +131,7 @@ func detach(cfg *config.Config, st *handoff.State, self string, argv []string) e
 		Blocked: proc.Handled(), Setsid: true,
 	}
 	if !cfg.Passthrough() {
-		null, err := openNull()
+		null, err := proc.OpenNull()
 		if err != nil {
 			return err
 		}
@@ -154,14 +148,6 @@ func detach(cfg *config.Config, st *handoff.State, self string, argv []string) e
 		return err
 	}
 	return nil
-}
-
-func openNull() (int, error) {
-	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open /dev/null: %w", err)
-	}
-	return fd, nil
 }
 
 // pidFile is a pid file that is not visible yet. It is made before the monitor

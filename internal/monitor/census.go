@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"conmon/internal/clock"
+	"conmon/internal/stdio"
 )
 
 // process is what is known about one of the machine's processes.
@@ -42,33 +43,25 @@ const (
 
 // newCensus returns a census of what descends from root.
 func newCensus(root int) *census {
-	c := &census{buf: takeMemory(censusBuffer), rows: takeRows(censusRows), seen: takeRows(censusRows)}
+	c := &census{buf: stdio.TakeMemory(censusBuffer), rows: takeRows(censusRows), seen: takeRows(censusRows)}
 	c.seen = addRow(c.seen, process{pid: int32(root)})
 	return c
 }
 
 func (c *census) close() {
-	_ = unix.Munmap(c.buf)
+	stdio.GiveMemory(c.buf)
 	giveRows(c.rows)
 	giveRows(c.seen)
-}
-
-func takeMemory(size int) []byte {
-	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return make([]byte, size)
-	}
-	return b
 }
 
 const rowSize = int(unsafe.Sizeof(process{}))
 
 func takeRows(n int) []process {
-	return unsafe.Slice((*process)(unsafe.Pointer(unsafe.SliceData(takeMemory(n*rowSize)))), n)[:0]
+	return unsafe.Slice((*process)(unsafe.Pointer(unsafe.SliceData(stdio.TakeMemory(n*rowSize)))), n)[:0]
 }
 
 func giveRows(rows []process) {
-	_ = unix.Munmap(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(rows))), cap(rows)*rowSize))
+	stdio.GiveMemory(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(rows))), cap(rows)*rowSize))
 }
 
 // addRow appends a row, in a bigger mapping if need be.

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"conmon/internal/proc"
 	"conmon/internal/stdio"
 )
 
@@ -25,9 +26,9 @@ func (m *Monitor) makeStdio() (childStdio, error) {
 	if m.cfg.Passthrough() {
 		return c, nil
 	}
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	null, err := proc.OpenNull()
 	if err != nil {
-		return c, fmt.Errorf("open /dev/null: %w", err)
+		return c, err
 	}
 	c.fds[0] = null
 	if m.cfg.Stdin && !m.cfg.Terminal {
@@ -59,20 +60,12 @@ func (m *Monitor) letGoOfStdio() {
 	if !m.cfg.Passthrough() {
 		return
 	}
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		m.diag.Error("open /dev/null: " + err.Error())
-		return
-	}
-	defer unix.Close(null)
-	last := 2
+	n := 3
 	if m.cfg.Sync {
-		last = 1
+		n = 2
 	}
-	for fd := 0; fd <= last; fd++ {
-		if err := unix.Dup3(null, fd, 0); err != nil {
-			m.diag.Error("release standard streams: " + err.Error())
-		}
+	if err := proc.ReleaseStdio(n); err != nil {
+		m.diag.Error(err.Error())
 	}
 }
 

@@ -16,7 +16,7 @@ func (s spawner) Spawn(path string, argv, env []string, fds []int, idle bool) (i
 			return 0, err // and so would the child, closing our files before its exec
 		}
 	}
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	null, err := proc.OpenNull()
 	if err != nil {
 		return 0, err
 	}

@@ -117,9 +117,9 @@ func (m *Monitor) tryBinary(path string) error {
 		return err
 	}
 	defer unix.Close(state)
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	null, err := proc.OpenNull()
 	if err != nil {
-		return fmt.Errorf("open /dev/null: %w", err)
+		return err
 	}
 	defer unix.Close(null)
 	var p [2]int

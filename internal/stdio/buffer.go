@@ -38,3 +38,17 @@ func (b *Buffer) Release() {
 		_ = unix.Madvise(b.b, unix.MADV_DONTNEED)
 	}
 }
+
+// TakeMemory maps memory outside of the heap, from which it could not be given
+// back: nothing collects there. GiveMemory returns it.
+func TakeMemory(size int) []byte {
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return make([]byte, size)
+	}
+	return b
+}
+
+// GiveMemory unmaps what TakeMemory returned. For memory of the heap, which it does
+// not know, that does nothing.
+func GiveMemory(b []byte) { _ = unix.Munmap(b) }
