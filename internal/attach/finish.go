@@ -9,7 +9,9 @@ import (
 // Welcome accepts everybody who is about to connect. Called before the last
 // output is read, it makes sure that who connected in time gets that.
 func (s *Server) Welcome() {
-	if s.end.fd >= 0 {
+	// Asking costs a fraction of what an accept costs that finds nobody.
+	door := []unix.PollFd{{Fd: int32(s.end.fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(door, 0); s.end.fd >= 0 && (n > 0 || err != nil) {
 		s.accept(connectionQueue)
 	}
 }

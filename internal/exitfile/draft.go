@@ -14,7 +14,7 @@ type draft struct {
 	dir, name string
 	content   []byte
 	temp      string // the hidden file, "" while there is none
-	fileFD    int    // owned, from create to sync
+	fileFD    int    // owned, from create to settle
 }
 
 // Write puts a file with the given content into dir, whole or not at all: if the
@@ -27,7 +27,6 @@ func Write(dir, name string, content []byte) error {
 	}
 	syncErr := d.sync()
 	if err := d.publish(); err != nil {
-		_ = d.settle()
 		return err
 	}
 	if err := d.settle(); err != nil {
@@ -60,9 +59,7 @@ func (d *draft) create() error {
 // sync has the content written to the device, so that after a crash the name
 // does not stand for an empty file.
 func (d *draft) sync() error {
-	err := fsync(d.fileFD)
-	_ = unix.Close(d.fileFD)
-	if err != nil {
+	if err := fsync(d.fileFD); err != nil {
 		return fmt.Errorf("fsync %s: %w", d.path(), err)
 	}
 	return nil
@@ -74,13 +71,16 @@ func (d *draft) sync() error {
 func (d *draft) publish() error {
 	if err := unix.Rename(d.temp, d.path()); err != nil {
 		_ = unix.Unlink(d.temp)
+		_ = unix.Close(d.fileFD)
 		return fmt.Errorf("rename %s into place: %w", d.path(), err)
 	}
 	return nil
 }
 
-// settle makes the name last.
+// settle makes the name last. The file is closed only now, as whoever watches the
+// directory would be woken up by that before there is anything to see.
 func (d *draft) settle() error {
+	_ = unix.Close(d.fileFD)
 	dirFD, err := unix.Open(d.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open directory %s: %w", d.dir, err)

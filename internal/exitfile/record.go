@@ -17,10 +17,30 @@ type Destinations struct {
 	PersistDir string // file "exit"
 	ExitDir    string // file named by the container's id
 	Bundle     string // exit.json, if there is no persist dir
+	InMemory   bool   // what Volatile said of them
+}
+
+// Volatile reports whether all destinations are on a tmpfs, as below /run: no
+// device, nothing that can hang. On others this question itself may hang: ask it
+// while nobody waits, at the beginning.
+func (to Destinations) Volatile() bool {
+	for _, dir := range [...]string{firstOf(to.PersistDir, to.Bundle), to.ExitDir} {
+		var fs unix.Statfs_t
+		if dir == "" {
+			continue
+		}
+		if unix.Statfs(dir, &fs) != nil || fs.Type != unix.TMPFS_MAGIC {
+			return false
+		}
+	}
+	return true
 }
 
 // reasonFile is the record for people: why, not only how.
 const reasonFile = "exit.json"
+
+// reasonSize is how long that record is at most, unless a name is long.
+const reasonSize = 512
 
 // leastTime is what Record takes if it must, however little time it is given: a
 // file system in good health needs less, and one record is worth it.
@@ -34,17 +54,22 @@ const leastTime = 200 * time.Millisecond
 // A file system that hangs delays the others by parts of limit and Record by
 // limit: an fsync that takes longer than half of it goes on beside, and the file
 // appears before it is over. What is not done by the end goes on as long as the
-// process lives, and is reported as an error.
+// process lives, and is reported as an error. Where nothing can hang, nobody is
+// sent to do it: starting a courier, and the Go runtime's look at how he gets on,
+// would take as long as the files.
 func Record(to Destinations, e *Exit, limit time.Duration) []error {
 	var jobs []stages
 	if dir := firstOf(to.PersistDir, to.Bundle); dir != "" {
-		jobs = append(jobs, &draft{dir: dir, name: reasonFile, content: e.AppendJSON(nil)})
+		jobs = append(jobs, &draft{dir: dir, name: reasonFile, content: e.AppendJSON(make([]byte, 0, reasonSize))})
 	}
 	if to.PersistDir != "" {
 		jobs = append(jobs, &draft{dir: to.PersistDir, name: "exit", content: e.AppendStatus(nil)})
 	}
 	if to.ExitDir != "" {
 		jobs = append(jobs, &draft{dir: to.ExitDir, name: e.ID, content: e.AppendStatus(nil)})
+	}
+	if to.InMemory {
+		return recordAtOnce(jobs)
 	}
 	return record(jobs, max(limit, leastTime))
 }
@@ -66,7 +91,7 @@ func firstOf(a, b string) string {
 }
 
 // stages are the steps of a draft, each of which may hang. After an error of
-// create or publish the file is not there; settle belongs after publish even so.
+// create or publish the file is not there, and there is nothing to settle.
 type stages interface {
 	path() string
 	create() error
@@ -94,6 +119,17 @@ func record(jobs []stages, limit time.Duration) []error {
 	r := &recording{jobs: jobs, lost: make([]bool, len(jobs)), start: time.Now(), limit: limit}
 	for step := 0; step < r.steps(); {
 		step = r.follow(step)
+	}
+	return r.errs
+}
+
+// recordAtOnce runs the jobs one step after another.
+func recordAtOnce(jobs []stages) []error {
+	r := &recording{jobs: jobs, lost: make([]bool, len(jobs))}
+	for step := range r.steps() {
+		if job, what := r.meaning(step); !r.lost[job] {
+			r.note(result{step, do(jobs[job], what)})
+		}
 	}
 	return r.errs
 }

@@ -21,22 +21,56 @@ func TestRecord(t *testing.T) {
 		want []string // paths, "p", "e" and "b" for the directories
 		errs int
 	}{
-		{"all", func(p, e, b string) Destinations { return Destinations{p, e, b} }, []string{"p/exit", "p/exit.json", "e/cid"}, 0},
-		{"no persist dir", func(p, e, b string) Destinations { return Destinations{"", e, b} }, []string{"e/cid", "b/exit.json"}, 0},
-		{"persist dir missing", func(p, e, b string) Destinations { return Destinations{p + "/x", e, b} }, []string{"e/cid"}, 2},
-		{"exit dir missing", func(p, e, b string) Destinations { return Destinations{p, e + "/x", b} }, []string{"p/exit", "p/exit.json"}, 1},
+		{"all", func(p, e, b string) Destinations { return destinations(p, e, b) }, []string{"p/exit", "p/exit.json", "e/cid"}, 0},
+		{"no persist dir", func(p, e, b string) Destinations { return destinations("", e, b) }, []string{"e/cid", "b/exit.json"}, 0},
+		{"persist dir missing", func(p, e, b string) Destinations { return destinations(p+"/x", e, b) }, []string{"e/cid"}, 2},
+		{"exit dir missing", func(p, e, b string) Destinations { return destinations(p, e+"/x", b) }, []string{"p/exit", "p/exit.json"}, 1},
 		{"exec session", func(p, e, b string) Destinations { return Destinations{} }, nil, 0},
 	} {
-		dirs := map[string]string{"p": t.TempDir(), "e": t.TempDir(), "b": t.TempDir()}
-		errs := Record(c.to(dirs["p"], dirs["e"], dirs["b"]), e, 2*time.Second)
-		if len(errs) != c.errs {
-			t.Errorf("%s: errors %v", c.name, errs)
+		for _, inMemory := range []bool{false, true} {
+			dirs := map[string]string{"p": t.TempDir(), "e": t.TempDir(), "b": t.TempDir()}
+			to := c.to(dirs["p"], dirs["e"], dirs["b"])
+			to.InMemory = inMemory
+			if errs := Record(to, e, 2*time.Second); len(errs) != c.errs {
+				t.Errorf("%s: errors %v", c.name, errs)
+			}
+			if got := present(t, dirs); !slices.Equal(got, c.want) {
+				t.Errorf("%s: files %q, want %q", c.name, got, c.want)
+			}
+			for _, f := range c.want {
+				checkRecord(t, dirs[f[:1]]+f[1:])
+			}
 		}
-		if got := present(t, dirs); !slices.Equal(got, c.want) {
-			t.Errorf("%s: files %q, want %q", c.name, got, c.want)
-		}
-		for _, f := range c.want {
-			checkRecord(t, dirs[f[:1]]+f[1:])
+	}
+}
+
+func destinations(persist, exit, bundle string) Destinations {
+	return Destinations{PersistDir: persist, ExitDir: exit, Bundle: bundle}
+}
+
+func TestVolatile(t *testing.T) {
+	memory, device := t.TempDir(), "/proc"
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a tmpfs needs root")
+	}
+	if err := unix.Mount("tmpfs", memory, "tmpfs", 0, ""); err != nil {
+		t.Skip("mount a tmpfs: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(memory, 0) })
+	for _, c := range []struct {
+		to   Destinations
+		want bool
+	}{
+		{destinations(memory, memory, device), true}, // the bundle gets nothing
+		{destinations("", memory, device), false},
+		{destinations("", memory, memory), true},
+		{destinations(memory, "", device), true},
+		{destinations(memory, device, memory), false},
+		{destinations(memory, memory+"/missing", memory), false},
+		{Destinations{}, true}, // no records at all
+	} {
+		if got := c.to.Volatile(); got != c.want {
+			t.Errorf("%+v: %v", c.to, got)
 		}
 	}
 }

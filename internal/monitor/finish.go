@@ -110,6 +110,7 @@ func (m *Monitor) closeDoors() {
 	if m.notify != nil {
 		m.notify.Close()
 	}
+	m.container.Close()
 	m.oom.Close()
 	m.status.Close()
 	_ = status.Unregister(m.cfg.RegistryDir, m.cfg.CUUID, m.cfg.Bundle)

@@ -64,11 +64,13 @@ type Monitor struct {
 	container proc.Process
 	reaped    map[int]unix.WaitStatus
 	started   time.Time
-	early     []byte // what the runtime said on standard error so far
-	console   *tty.ConsoleSocket
-	terminal  int         // the terminal's master, -1: none (yet)
-	size      ctl.Command // a Resize that waits for the terminal
-	streams   [2]stream
+	// recordsInMemory: the exit files' file systems cannot hang.
+	recordsInMemory bool
+	early           []byte // what the runtime said on standard error so far
+	console         *tty.ConsoleSocket
+	terminal        int         // the terminal's master, -1: none (yet)
+	size            ctl.Command // a Resize that waits for the terminal
+	streams         [2]stream
 
 	log    *logging.Log
 	attach *attach.Server
@@ -123,6 +125,9 @@ func (m *Monitor) turn() {
 	if err != nil {
 		m.diag.Error(err.Error())
 	}
+	if m.bringsDeath(events) {
+		return
+	}
 	now := clock.Now()
 	for _, ev := range events {
 		m.dispatch(ev, now)
@@ -136,6 +141,18 @@ func (m *Monitor) turn() {
 	m.countTurn(now)
 }
 
+// bringsDeath deals with the container's end, if that is among the events. It goes
+// before all others: somebody waits for the exit file, and what else happened,
+// such as the end of the streams, is looked at by the drain.
+func (m *Monitor) bringsDeath(events []poll.Event) bool {
+	for _, ev := range events {
+		if ev.Tag.Owner == ownContainer {
+			m.reap()
+		}
+	}
+	return m.phase == ended
+}
+
 func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 	switch ev.Tag.Owner {
 	case ownStreams:
@@ -144,7 +161,7 @@ func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 		}
 	case ownWake:
 		m.wake.clear() // whoever rang has a deadline or a result: see tick
-	case ownRuntime, ownContainer, ownUpgrade:
+	case ownRuntime, ownUpgrade:
 		m.reap()
 	case ownSignals:
 		for sig := range m.signals.Pending() {

@@ -31,5 +31,5 @@ func (m *Monitor) record() {
 
 // destinations are where the end is recorded.
 func (m *Monitor) destinations() exitfile.Destinations {
-	return exitfile.Destinations{PersistDir: m.cfg.PersistDir, ExitDir: m.cfg.ExitDir, Bundle: m.cfg.Bundle}
+	return exitfile.Destinations{PersistDir: m.cfg.PersistDir, ExitDir: m.cfg.ExitDir, Bundle: m.cfg.Bundle, InMemory: m.recordsInMemory}
 }

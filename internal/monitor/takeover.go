@@ -43,6 +43,7 @@ func (m *Monitor) save() *handoff.State {
 	st.PutInt("monitor.patience", int64(m.timers.patience))
 	st.PutInt("monitor.verdict", int64(m.timers.verdict))
 	st.PutBool("monitor.oom", m.end.oom)
+	st.PutBool("monitor.records_in_memory", m.recordsInMemory)
 	for _, s := range m.streams {
 		st.PutFD("monitor."+s.kind.String(), s.fd)
 	}
@@ -81,6 +82,7 @@ func (m *Monitor) takeOver(st *handoff.State) error {
 		trim:     clock.Now() + idleAfter,
 	}
 	m.end.oom = st.Bool("monitor.oom")
+	m.recordsInMemory = st.Bool("monitor.records_in_memory")
 	m.complain("container", m.watchPidfd())
 	m.takeOverDoors(st)
 	if !renewed {

@@ -111,7 +111,6 @@ func (m *Monitor) containerEnded(v verdict) {
 	if m.phase != ended {
 		return
 	}
-	m.container.Close()
 	if m.end.timedOut {
 		v = verdict{status: -1, signal: v.signal, core: v.core, reason: m.end.reason}
 	}

@@ -13,11 +13,11 @@ import (
 )
 
 // noFiles is the state of watching nothing.
-func noFiles() files { return files{-1, -1, -1, -1} }
+func noFiles() files { return files{-1, -1, -1, -1, -1} }
 
 // close closes what is open.
 func (f files) close() {
-	for _, fd := range [...]int{f.events, f.local, f.members, f.bell} {
+	for _, fd := range [...]int{f.events, f.local, f.members, f.bell, f.dir} {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
@@ -79,6 +79,7 @@ func openV1(dir string) (f files, err error) {
 	if f.events, err = open(filepath.Join(dir, "memory.oom_control")); err != nil {
 		return f, err
 	}
+	f.dir, _ = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if f.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return f, fmt.Errorf("eventfd: %w", err)
 	}
@@ -98,7 +99,7 @@ func openV1(dir string) (f files, err error) {
 // and rang says that the eventfd rang. ENODEV means that the cgroup was removed.
 func read(at place, f files, last counts, rang bool) (counts, error) {
 	if at.version == 1 {
-		return readV1(at.dir, f.events, last, rang)
+		return readV1(at.dir, f, last, rang)
 	}
 	var events, local [512]byte
 	n, err := unix.Pread(f.events, events[:], 0)
@@ -118,17 +119,22 @@ func read(at place, f files, last counts, rang bool) (counts, error) {
 // without a kill is a ring while the cgroup is under_oom and its parent, asked
 // before and after, is not: a parent's OOM puts all below it under_oom too.
 // Kernels before 4.13 count nothing: there a ring must do.
-func readV1(dir string, fd int, last counts, rang bool) (counts, error) {
+func readV1(dir string, f files, last counts, rang bool) (counts, error) {
 	above := rang && underOOM(readControl(filepath.Dir(dir)))
 	var control [256]byte
-	n, err := unix.Pread(fd, control[:], 0)
+	n, err := unix.Pread(f.events, control[:], 0)
 	if err != nil {
 		return counts{}, err
 	}
 	now := last
 	kills, counted := value(control[:n], "oom_kill")
 	if counted {
-		now.kill = kills + killsBelow(dir)
+		now.kill = kills
+		// By its descriptor, as finding the way to it takes as long as all else.
+		var st unix.Stat_t
+		if unix.Fstat(f.dir, &st) != nil || !childless(&st) {
+			now.kill += killsBelow(dir)
+		}
 	}
 	own := rang && underOOM(control[:n]) && !above && !underOOM(readControl(filepath.Dir(dir)))
 	if own || rang && !counted {
@@ -158,13 +164,16 @@ func killsBelow(dir string) int {
 	return sum
 }
 
+// childless reports whether a cgroup has none below it, as most have: its links
+// are then its name and its own dot.
+func childless(st *unix.Stat_t) bool { return st.Nlink == 2 }
+
 // appendChildren appends the directories in dir. One that vanishes meanwhile
 // has none. It reads them by itself, as os.ReadDir allocates 12 kB each time,
 // which a monitor keeps for good.
 func appendChildren(dirs []string, dir string) []string {
-	// A cgroup has no more links than directories, and mostly has none below it.
 	var st unix.Stat_t
-	if unix.Stat(dir, &st) != nil || st.Nlink == 2 {
+	if unix.Stat(dir, &st) != nil || childless(&st) {
 		return dirs
 	}
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

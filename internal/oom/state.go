@@ -19,6 +19,7 @@ func (w *Watcher) Save(st *handoff.State) {
 	st.PutFD("oom.local", w.files.local)
 	st.PutFD("oom.members", w.files.members)
 	st.PutFD("oom.bell", w.files.bell)
+	st.PutFD("oom.dirfd", w.files.dir)
 	st.PutInt("oom.version", int64(w.at.version))
 	st.PutString("oom.dir", w.at.dir)
 	st.PutInt("oom.again", int64(w.again))
@@ -40,8 +41,10 @@ func (w *Watcher) numbers() [8]*int {
 func Load(st *handoff.State, loop poll.Watcher, owner poll.Owner) (*Watcher, error) {
 	w := &Watcher{
 		loop: loop, owner: owner, proc: st.FD("oom.proc"),
-		at:    place{int(st.Int("oom.version")), st.String("oom.dir")},
-		files: files{st.FD("oom.events"), st.FD("oom.local"), st.FD("oom.members"), st.FD("oom.bell")},
+		at: place{int(st.Int("oom.version")), st.String("oom.dir")},
+		files: files{
+			st.FD("oom.events"), st.FD("oom.local"), st.FD("oom.members"), st.FD("oom.bell"), st.FD("oom.dirfd"),
+		},
 		again: clock.Mono(st.Int("oom.again")),
 	}
 	if w.proc < 0 {

@@ -44,6 +44,7 @@ type files struct {
 	local   int // memory.events.local
 	members int // cgroup.events
 	bell    int // the eventfd that v1 rings
+	dir     int // the cgroup's directory in v1, O_PATH
 }
 
 // Watch begins to watch the cgroup of process pid, which must be there, best
