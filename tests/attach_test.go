@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"conmon/internal/status/client"
 	"conmon/tests/harness"
 	"conmon/tests/sample"
@@ -40,6 +42,35 @@ func TestAttachGibibyte(t *testing.T) {
 	if want := (checksum{size, fmt.Sprintf("%x", h.Sum(nil))}); p.stdout != want {
 		t.Errorf("in: %v, out: %v", want, p.stdout)
 	}
+}
+
+// For a client the container's pipes get bigger, and not before there is one: 500
+// containers that nobody looks at are to cost no more of the kernel's memory.
+func TestAttachWidensPipes(t *testing.T) {
+	harness.NeedOurs(t)
+	b := harness.NewBundle(t, volumeRuntime(), harness.Spec{Args: []string{"cat"}})
+	m := harness.Launch{Args: []string{"-i"}, Bundle: b}.Run(t)
+	container := m.Created(t)
+	capacity := func(fd int) int {
+		f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", container, fd), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		n, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := capacity(1)
+	c := m.Attach(t)
+	for fd := 1; fd <= 2; fd++ {
+		harness.Eventually(t, "a bigger pipe", func() bool { return capacity(fd) > before })
+	}
+	b.Start(t)
+	c.CloseInput(t)
+	m.Finish(t)
 }
 
 // A client that never reads. Within its backlog neither the log nor the other

@@ -132,6 +132,9 @@ func (s *Server) Ready(ev poll.Event) {
 	}
 }
 
+// Attached reports whether there is a client.
+func (s *Server) Attached() bool { return s.connected > 0 }
+
 // Blocked reports whether the monitor is not to read stream for now: a client
 // is past its backlog, under the policy that loses nothing.
 func (s *Server) Blocked(stream stdio.Stream) bool { return s.blocked[stream.Index()] }

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	// packetData is how much output fits into a packet behind the byte that
-	// names its stream. Podman reads with a buffer of one byte more and loses
-	// the rest of a longer packet.
-	packetData = 8192
+	// packetData is how much output goes into a packet behind the byte that names
+	// its stream. Podman reads with a buffer of 8193 bytes and loses the rest of a
+	// longer packet; the kernel puts what is longer than 7872, with its own part,
+	// into 16 kB.
+	packetData = 7871
 	// batchPackets is how many packets one system call sends. A socket of the
 	// default size holds fewer.
 	batchPackets = 32

@@ -84,7 +84,7 @@ func TestDeadDiskBlocks(t *testing.T) {
 			t.Fatal("blocked, and not busy; or still patient")
 		}
 		begin := clock.Now()
-		last := random(300_000, 7) // the container's last words come even so
+		last := random(3_000_000, 7) // the container's last words come even so
 		r.s.Output(stdio.Stdout, last)
 		want = append(want, last...)
 		if took := clock.Now() - begin; took > clock.Second {

@@ -158,7 +158,7 @@ func TestBacklogPlace(t *testing.T) {
 		{"disk behind memory", []string{memory, "", "/nonexistent", disk}, 6 << 20, 7 << 20},
 		{"memory only", []string{memory}, 4 << 20, 5 << 20},
 		{"full device", []string{small}, 1 << 20, 2 << 20},
-		{"nowhere", []string{"/nonexistent"}, 64 << 10, 512 << 10},
+		{"nowhere", []string{"/nonexistent"}, 64 << 10, 1 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t, Options{Backlog: 6 << 20, BacklogDirs: c.dirs})

@@ -71,6 +71,7 @@ type Monitor struct {
 	terminal        int         // the terminal's master, -1: none (yet)
 	size            ctl.Command // a Resize that waits for the terminal
 	streams         [2]stream
+	wide            bool // the pipes were made bigger for a client
 
 	log    *logging.Log
 	attach *attach.Server
@@ -175,6 +176,7 @@ func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 		}
 	case ownAttach:
 		m.attach.Ready(ev)
+		m.widenStreams()
 	case ownCtl:
 		m.control(ev)
 	case ownNotify:

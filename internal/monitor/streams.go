@@ -40,6 +40,24 @@ func (m *Monitor) watchStream(s *stream, fd int) (err error) {
 	return m.poller.Add(fd, s.tag(), poll.In)
 }
 
+// wide is how much a pipe holds that somebody looks at: writer, monitor and client
+// then take turns less often, which is most of what a fast stream costs.
+const wide = 256 << 10
+
+// widenStreams makes the pipes bigger when there is a client. Rootless, the user's
+// share of pipe memory may not allow it; then all goes on as it is.
+func (m *Monitor) widenStreams() {
+	if m.wide || !m.attach.Attached() {
+		return
+	}
+	m.wide = true
+	for _, s := range m.streams {
+		if s.fd >= 0 && s.master == nil && stdio.Capacity(s.fd) < wide {
+			_, _ = unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, wide)
+		}
+	}
+}
+
 // read reads one chunk.
 func (s *stream) read(b []byte) (int, stdio.State) {
 	if s.master == nil {
