@@ -72,7 +72,7 @@ func (s *Server) waitForLaggards(limit clock.Mono) bool {
 		}
 	}
 	if hanging {
-		waiting = append(waiting, unix.PollFd{Fd: int32(s.spool.file.helper.bell), Events: unix.POLLIN})
+		waiting = append(waiting, unix.PollFd{Fd: int32(s.spool.file.helper.bell.FD()), Events: unix.POLLIN})
 	}
 	left := limit - clock.Now()
 	if len(waiting) == 0 || left <= 0 {

@@ -121,7 +121,7 @@ func (r *ring) hopeUntil() clock.Mono {
 // hear silences the bell.
 func (r *ring) hear() {
 	if r.helper != nil {
-		r.helper.hear()
+		r.helper.bell.Hear()
 	}
 }
 
@@ -157,7 +157,7 @@ func (r *ring) abandon() {
 		release(r.fd)
 	}
 	if r.helper != nil {
-		r.w.Remove(r.helper.bell)
+		r.w.Remove(r.helper.bell.FD())
 		r.helper.dismiss(!r.pending)
 		r.helper = nil
 	}

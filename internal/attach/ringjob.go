@@ -1,7 +1,6 @@
 package attach
 
 import (
-	"encoding/binary"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,7 +89,7 @@ const (
 // is first needed, because it costs each monitor memory.
 type ringHelper struct {
 	worker   *offload.Worker
-	bell     int // an eventfd: what was pending is over
+	bell     poll.Bell // what was pending is over
 	job      ringJob
 	work     offload.Job // the job, or what a test puts in its place
 	patience clock.Mono  // how long the loop may still wait
@@ -99,31 +98,18 @@ type ringHelper struct {
 
 // hire makes the helper, and reports whether that was possible.
 func (r *ring) hire() bool {
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	bell, err := poll.NewBell()
 	if err != nil {
 		return false
 	}
-	if r.w.Add(bell, r.tag, poll.In) != nil {
-		_ = unix.Close(bell)
+	if r.w.Add(bell.FD(), r.tag, poll.In) != nil {
+		bell.Close()
 		return false
 	}
-	h := &ringHelper{worker: offload.New(func() { chime(bell) }), bell: bell, patience: ringPatience, last: clock.Now()}
+	h := &ringHelper{worker: offload.New(bell.Ring), bell: bell, patience: ringPatience, last: clock.Now()}
 	h.work = &h.job
 	r.helper = h
 	return true
-}
-
-// chime rings the bell; any thread may call it.
-func chime(bell int) {
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(bell, one[:])
-}
-
-// hear silences the bell.
-func (h *ringHelper) hear() {
-	var count [8]byte
-	_, _ = unix.Read(h.bell, count[:])
 }
 
 // run does the job and reports whether it is over. Waiting uses up patience,
@@ -145,8 +131,8 @@ func (h *ringHelper) await(limit clock.Mono) bool {
 		if left <= 0 {
 			return false
 		}
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(h.bell), Events: unix.POLLIN}}, int(left/clock.Millisecond)+1)
-		h.hear()
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(h.bell.FD()), Events: unix.POLLIN}}, int(left/clock.Millisecond)+1)
+		h.bell.Hear()
 	}
 	return true
 }
@@ -156,7 +142,7 @@ func (h *ringHelper) await(limit clock.Mono) bool {
 func (h *ringHelper) dismiss(over bool) {
 	h.worker.Close()
 	if over {
-		_ = unix.Close(h.bell)
+		h.bell.Close()
 	}
 }
 

@@ -52,7 +52,7 @@ type Monitor struct {
 	self   self
 	diag   *diag.Logger
 	poller *poll.Poller
-	wake   *waker
+	wake   poll.Bell
 	buffer *stdio.Buffer
 
 	signals *proc.Signals
@@ -161,7 +161,7 @@ func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 			m.pumpOrKeep(s, now)
 		}
 	case ownWake:
-		m.wake.clear() // whoever rang has a deadline or a result: see tick
+		m.wake.Hear() // whoever rang has a deadline or a result: see tick
 	case ownRuntime, ownUpgrade:
 		m.reap()
 	case ownSignals:

@@ -58,13 +58,13 @@ func load(st *handoff.State) (*Monitor, error) {
 	if err := m.poller.Add(m.signals.FD(), poll.Tag{Owner: ownSignals}, poll.In); err != nil {
 		return nil, err
 	}
-	if m.wake, err = newWaker(); err != nil {
+	if m.wake, err = poll.NewBell(); err != nil {
 		return nil, err
 	}
-	if err := m.poller.Add(m.wake.fd, poll.Tag{Owner: ownWake}, poll.In); err != nil {
+	if err := m.poller.Add(m.wake.FD(), poll.Tag{Owner: ownWake}, poll.In); err != nil {
 		return nil, err
 	}
-	m.log, err = logging.Load(cfg, st, m.poller, ownLog, m.wake.ring, spawner{m})
+	m.log, err = logging.Load(cfg, st, m.poller, ownLog, m.wake.Ring, spawner{m})
 	return m, err
 }
 

@@ -137,7 +137,7 @@ func (m *Monitor) noteOOM(r oom.Report, err error) {
 // markOOM makes the marker that engines look for.
 func (m *Monitor) markOOM() {
 	if m.marker == nil {
-		m.marker = offload.New(m.wake.ring)
+		m.marker = offload.New(m.wake.Ring)
 	}
 	if m.marker.Busy() {
 		return

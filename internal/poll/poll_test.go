@@ -54,3 +54,34 @@ func TestWaitKeepsTheDeadline(t *testing.T) {
 		t.Errorf("%d ns early", deadline-now)
 	}
 }
+
+func TestBell(t *testing.T) {
+	p, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := NewBell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if err := p.Add(b.FD(), Tag{Owner: 1}, In); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		done := make(chan bool)
+		go func() {
+			b.Ring()
+			b.Ring() // twice is once
+			close(done)
+		}()
+		if events, err := p.Wait(0); len(events) != 1 || err != nil {
+			t.Fatalf("%v, %v", events, err)
+		}
+		<-done
+		b.Hear()
+		if events, err := p.Wait(clock.Now()); len(events) != 0 || err != nil {
+			t.Fatalf("%v, %v after the bell was heard", events, err)
+		}
+	}
+}
