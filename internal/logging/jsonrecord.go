@@ -114,26 +114,38 @@ func appendJSONText(dst, text []byte) []byte {
 // plainJSON returns how many bytes at the front of text need no escape. It
 // looks at eight bytes at once; that is what makes json-file as fast as k8s-file.
 func plainJSON(text []byte) int {
-	const (
-		ones = 0x0101010101010101
-		high = 0x8080808080808080
-	)
 	n := 0
-	for ; n+8 <= len(text); n += 8 {
-		x := binary.LittleEndian.Uint64(text[n:])
-		quote := x&^(0x04*ones) ^ '"'*ones // zero where a byte is " or &
-		angle := x&^(0x02*ones) ^ '<'*ones // zero where a byte is < or >
-		slash := x ^ '\\'*ones
-		special := (x - 0x20*ones) | (quote - ones) | (angle - ones) | (slash - ones) | x
-		// A borrow can flag a byte beside a real one, never instead of one.
-		if special&high != 0 {
+	for ; n+16 <= len(text); n += 16 {
+		x, y := binary.LittleEndian.Uint64(text[n:]), binary.LittleEndian.Uint64(text[n+8:])
+		if jsonSpecial(x)|jsonSpecial(y) != 0 {
 			break
 		}
+	}
+	for ; n+8 <= len(text); n += 8 {
+		if jsonSpecial(binary.LittleEndian.Uint64(text[n:])) != 0 {
+			break
+		}
+	}
+	if rest := len(text) - n; 0 < rest && rest < 8 && n > 0 && jsonSpecial(binary.LittleEndian.Uint64(text[len(text)-8:])) == 0 {
+		return len(text) // some of these eight were looked at before
 	}
 	for n < len(text) && jsonPlain(text[n]) {
 		n++
 	}
 	return n
+}
+
+// jsonSpecial returns 0 if each of the eight bytes is plain. Otherwise a flag may
+// be beside the byte it is for, because of a borrow, but there is one.
+func jsonSpecial(x uint64) uint64 {
+	const (
+		ones = 0x0101010101010101
+		high = 0x8080808080808080
+	)
+	quote := x&^(0x04*ones) ^ '"'*ones // zero where a byte is " or &
+	angle := x&^(0x02*ones) ^ '<'*ones // zero where a byte is < or >
+	slash := x ^ '\\'*ones
+	return ((x - 0x20*ones) | (quote - ones) | (angle - ones) | (slash - ones) | x) & high
 }
 
 func jsonPlain(c byte) bool {

@@ -42,6 +42,26 @@ func TestJSONFormat(t *testing.T) {
 	}
 }
 
+// Whatever needs an escape is found wherever it is, and nothing else is.
+func TestPlainJSON(t *testing.T) {
+	for c := range 256 {
+		want := c >= ' ' && c < utf8.RuneSelf && !strings.ContainsRune("\"\\<>&", rune(c))
+		for size := 1; size <= 40; size++ {
+			for at := range size {
+				text := bytes.Repeat([]byte{'!'}, size)
+				text[at] = byte(c)
+				n := at
+				if want {
+					n = size
+				}
+				if got := plainJSON(text); got != n {
+					t.Fatalf("%q: %d, want %d", text, got, n)
+				}
+			}
+		}
+	}
+}
+
 // Every record is JSON on one line, means what came in, and can be counted.
 func FuzzJSON(f *testing.F) {
 	for _, s := range []string{"plain", "tab\t\"quoted\" \\ <b>&amp;", "é€😀", "\xff\xfe", "a\xe2\x82", "\u2028\u2029", "12345678<", "1234567\x1f", "\x7f\ufffd"} {
