@@ -13,19 +13,27 @@ import (
 	"conmon/tests/harness"
 )
 
-// raceMonitor builds the monitor with the race detector, for one launch.
-func raceMonitor(t *testing.T) string {
+// raceBuild builds a program as "make build-race" does, but elsewhere.
+func raceBuild(t *testing.T, source string) (path string) {
 	t.Helper()
 	harness.NeedTool(t, "go")
 	harness.NeedTool(t, "gcc")
-	path := t.TempDir() + "/conmon"
-	// As "make build-race" does, but not in place of the monitor under test.
-	cmd := exec.Command("sh", "-c", `exec go build -race -overlay "$(tools/overlay .build)" -o "$0" ./cmd/conmon`, path)
+	path = t.TempDir() + "/conmon"
+	cmd := exec.Command("sh", "-c", `exec go build -race -overlay "$(tools/overlay .build)" -o "$0" "$1"`, path, source)
 	cmd.Dir, cmd.Env = harness.Repo(), append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building with the race detector: %v\n%s", err, out)
 	}
 	return path
+}
+
+// The race detector sees the heap of a program that looks like a monitor: with the
+// heap of tools/overlay it would be blind.
+func TestRaceDetectorSees(t *testing.T) {
+	cmd := exec.Command(raceBuild(t, "./tests/testdata/race"), "--cid", "c")
+	if out, _ := cmd.CombinedOutput(); !strings.Contains(string(out), "DATA RACE") {
+		t.Errorf("a race was not seen: %q", out)
+	}
 }
 
 // A hundred clients that come, type, read, stop reading and go at random, while
@@ -34,7 +42,7 @@ func raceMonitor(t *testing.T) string {
 func TestAttachCrowd(t *testing.T) {
 	harness.NeedOurs(t)
 	const seed, steps, step, crowd = 34, 100, 300_000, 100
-	t.Setenv("CONMON_UNDER_TEST", raceMonitor(t))
+	t.Setenv("CONMON_UNDER_TEST", raceBuild(t, "./cmd/conmon"))
 	r := volumeRuntime()
 	b := harness.NewBundle(t, r, payload(t, r, "steps", seed, step))
 	races := b.Base + "/race"

@@ -1,8 +1,10 @@
 package tests
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,6 +59,30 @@ func TestInit(t *testing.T) {
 	if packages == 0 || sum > maxInit {
 		t.Errorf("%d packages allocate %d bytes when they are initialised, the limit is %d:\n%s", packages, sum, maxInit, trace.String())
 	}
+}
+
+// Where a host gives huge pages to whoever does not object, a monitor objects:
+// one of them would be five times what it needs.
+func TestNoHugePages(t *testing.T) {
+	harness.NeedOurs(t)
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
+		harness.Skip(t, "this kernel has no huge pages to give")
+	}
+	b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("echo up; exec sleep 100"))
+	m := b.Run(t, harness.Launch{})
+	m.WaitLog(t, "up")
+	file, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", m.Pid(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, heap, found := strings.Cut(string(file), "\nc000000000-")
+	_, flags, _ := strings.Cut(heap, "VmFlags:")
+	flags, _, _ = strings.Cut(flags, "\n")
+	if !found || !slices.Contains(strings.Fields(flags), "nh") {
+		t.Errorf("the heap's flags: %q, in\n%s", flags, file)
+	}
+	b.Kill(t, "KILL")
+	m.Finish(t)
 }
 
 // What a monitor allocates over the months is given back: it executes itself.

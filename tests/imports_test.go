@@ -34,6 +34,10 @@ var above = map[string][]string{
 	"cmd/conmon":             {"*"},
 }
 
+// brokenOnPile are packages that need a heap proper (see tools/overlay): they ask it
+// what is still in use, and equal values are not equal without an answer.
+var brokenOnPile = []string{"weak", "unique", "net/netip"}
+
 // The arrows of ARCHITECTURE.md, and each outside library has one home.
 func TestImports(t *testing.T) {
 	harness.NeedTool(t, "go")
@@ -57,6 +61,9 @@ func TestImports(t *testing.T) {
 func mayImport(name, imported string) bool {
 	if own, ok := strings.CutPrefix(imported, "conmon/internal/"); ok {
 		return slices.Contains(base, own) || slices.Contains(above[name], own) || slices.Contains(above[name], "*")
+	}
+	if slices.Contains(brokenOnPile, imported) {
+		return false
 	}
 	if !strings.Contains(imported, ".") || strings.HasPrefix(imported, "golang.org/x/sys/") {
 		return true // the standard library
