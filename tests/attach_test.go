@@ -44,31 +44,84 @@ func TestAttachGibibyte(t *testing.T) {
 	}
 }
 
-// For a client the container's pipes get bigger, and not before there is one: 500
-// containers that nobody looks at are to cost no more of the kernel's memory.
+// pipeSize returns how much the pipe holds that is a process's descriptor fd.
+func pipeSize(t *testing.T, pid, fd int) int {
+	t.Helper()
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	n, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// While somebody looks, the container's pipes hold more, so that writer, monitor
+// and client take turns less often; afterwards what they held before, also if the
+// monitor was upgraded meanwhile.
 func TestAttachWidensPipes(t *testing.T) {
 	harness.NeedOurs(t)
 	b := harness.NewBundle(t, volumeRuntime(), harness.Spec{Args: []string{"cat"}})
-	m := harness.Launch{Args: []string{"-i"}, Bundle: b}.Run(t)
+	m := harness.Launch{Args: []string{"-i", "--leave-stdin-open"}, Bundle: b}.Run(t)
 	container := m.Created(t)
-	capacity := func(fd int) int {
-		f, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", container, fd), os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		n, err := unix.FcntlInt(f.Fd(), unix.F_GETPIPE_SZ, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	before := capacity(1)
-	c := m.Attach(t)
-	for fd := 1; fd <= 2; fd++ {
-		harness.Eventually(t, "a bigger pipe", func() bool { return capacity(fd) > before })
-	}
+	before := pipeSize(t, container, 1)
 	b.Start(t)
+	for _, upgrade := range []bool{false, true} {
+		c := m.Attach(t)
+		for fd := 1; fd <= 2; fd++ {
+			harness.Eventually(t, "a bigger pipe", func() bool { return pipeSize(t, container, fd) > before })
+		}
+		if upgrade {
+			if _, err := client.Upgrade(m.Dir, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Close()
+		for fd := 1; fd <= 2; fd++ {
+			harness.Eventually(t, "a pipe as before", func() bool { return pipeSize(t, container, fd) == before })
+		}
+	}
+	b.Kill(t, "KILL")
+	m.Finish(t)
+}
+
+// An exec session's client comes before there is a pipe.
+func TestExecAttachWidensPipes(t *testing.T) {
+	harness.NeedOurs(t)
+	b := running(t, harness.FakeRuntime())
+	spec := harness.Spec{Args: []string{"cat"}}
+	m := harness.Launch{Bundle: b, Exec: &spec, ExecAttach: true, Args: []string{"-i"}, Log: []string{"none"}}.Run(t)
+	m.AttachReady(t)
+	c := m.Attach(t)
+	m.SecondStart(t)
+	m.Message(t)
+	pid := harness.ReadNumber(t, m.PidFile)
+	harness.Eventually(t, "a bigger pipe", func() bool { return pipeSize(t, pid, 1) > 64<<10 })
+	c.CloseInput(t)
+	c.ReceiveAll(t)
+	m.Wait(t)
+}
+
+// What is in a pipe at the container's end must get into the log soon: where that
+// takes its time, the pipes stay as they are.
+func TestAttachWidensNoPipeOfASlowLog(t *testing.T) {
+	harness.NeedOurs(t)
+	b := harness.NewBundle(t, volumeRuntime(), harness.Spec{Args: []string{"cat"}})
+	m := harness.Launch{Args: []string{"-i", "--log-rate-limit=10k"}, Bundle: b}.Run(t)
+	container := m.Created(t)
+	before := pipeSize(t, container, 1)
+	b.Start(t)
+	c := m.Attach(t)
+	c.Send(t, []byte("echo\n"))
+	if p, err := c.Receive(); err != nil || string(p.Data) != "echo\n" {
+		t.Fatalf("%q, %v", p.Data, err)
+	}
+	if now := pipeSize(t, container, 1); now != before {
+		t.Errorf("the pipe holds %d bytes, before it was %d", now, before)
+	}
 	c.CloseInput(t)
 	m.Finish(t)
 }

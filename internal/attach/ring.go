@@ -158,7 +158,7 @@ func (r *ring) abandon() {
 	}
 	if r.helper != nil {
 		r.w.Remove(r.helper.bell.FD())
-		r.helper.dismiss(!r.pending)
+		r.helper.dismiss()
 		r.helper = nil
 	}
 	r.fd, r.memory, r.pending = -1, false, false

@@ -139,12 +139,7 @@ func (h *ringHelper) await(limit clock.Mono) bool {
 
 // dismiss ends the helper when its job is over. Until then the bell is kept: its
 // number must not be another's when it rings.
-func (h *ringHelper) dismiss(over bool) {
-	h.worker.Close()
-	if over {
-		h.bell.Close()
-	}
-}
+func (h *ringHelper) dismiss() { h.worker.CloseWith(h.bell.Close) }
 
 // release closes a descriptor whose closing may hang.
 func release(fd int) {

@@ -219,13 +219,13 @@ func BenchmarkOutput(b *testing.B) {
 		b.Fatal(err)
 	}
 	s.accept(1)
-	chunk, buf := make([]byte, 65536), make([]byte, 8193)
+	chunk, buf := make([]byte, 8*packetData), make([]byte, 1+packetData)
 	b.SetBytes(int64(len(chunk)))
 	b.ReportAllocs()
 	for b.Loop() {
 		s.Output(stdio.Stdout, chunk)
 		for range 8 {
-			if n, err := unix.Read(fd, buf); n != 8193 || err != nil {
+			if n, err := unix.Read(fd, buf); n != len(buf) || err != nil {
 				b.Fatal(n, err)
 			}
 		}
@@ -236,8 +236,8 @@ func BenchmarkOutput(b *testing.B) {
 func TestOutputAllocates(t *testing.T) {
 	r := newRig(t, Options{})
 	c := r.connect()
-	chunk := make([]byte, 65536)
-	buf := make([]byte, 8193)
+	chunk := make([]byte, 8*packetData)
+	buf := make([]byte, 1+packetData)
 	if n := testing.AllocsPerRun(100, func() {
 		r.s.Output(stdio.Stdout, chunk)
 		for range 8 {

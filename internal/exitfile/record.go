@@ -21,8 +21,10 @@ type Destinations struct {
 }
 
 // Volatile reports whether all destinations are on a tmpfs, as below /run: no
-// device, nothing that can hang. On others this question itself may hang: ask it
-// while nobody waits, at the beginning.
+// device or server that could hang. (Who mounts one over a destination later, or
+// watches each open with fanotify and does not answer, still hangs Record.) On
+// other file systems this question itself may hang: ask it before the container
+// exists, so that its start fails.
 func (to Destinations) Volatile() bool {
 	for _, dir := range [...]string{firstOf(to.PersistDir, to.Bundle), to.ExitDir} {
 		var fs unix.Statfs_t
@@ -54,7 +56,7 @@ const leastTime = 200 * time.Millisecond
 // A file system that hangs delays the others by parts of limit and Record by
 // limit: an fsync that takes longer than half of it goes on beside, and the file
 // appears before it is over. What is not done by the end goes on as long as the
-// process lives, and is reported as an error. Where nothing can hang, nobody is
+// process lives, and is reported as an error. If all are Volatile, nobody is
 // sent to do it: starting a courier, and the Go runtime's look at how he gets on,
 // would take as long as the files.
 func Record(to Destinations, e *Exit, limit time.Duration) []error {

@@ -18,7 +18,7 @@ type Spawner interface {
 // CompressEnv is set to "gzip" or "zstd" in the environment of the child that
 // compresses a backup: the monitor's own binary, with the backup (open for
 // reading, and locked) as descriptor 0, its directory as descriptor 1 and its
-// name there as its only argument. See package compress.
+// name there as its last argument. See package compress.
 const CompressEnv = "_CONMON_COMPRESS"
 
 // errChild is a child that ended with a status other than 0.
@@ -27,6 +27,6 @@ var errChild = errors.New("the child did not succeed")
 // spawnCompressor starts the compressing child for op's source.
 func spawnCompressor(s Spawner, op *fileOp) (pid int, err error) {
 	name := op.path[strings.LastIndexByte(op.path, '/')+1:]
-	return s.Spawn("/proc/self/exe", []string{"conmon", backup(name, 1)},
+	return s.Spawn("/proc/self/exe", []string{"conmon", "compress", backup(name, 1)},
 		[]string{CompressEnv + "=" + op.compress}, []int{op.source, op.sourceDir, -1}, true)
 }

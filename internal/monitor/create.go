@@ -215,7 +215,6 @@ func (m *Monitor) announce() {
 		m.diag.Error(err.Error())
 	}
 	m.parked.find()
-	m.recordsInMemory = m.destinations().Volatile()
 	if m.cfg.Timeout > 0 {
 		m.timers.timeout = now + clock.Mono(m.cfg.Timeout)*clock.Second
 	}

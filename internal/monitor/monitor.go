@@ -64,14 +64,13 @@ type Monitor struct {
 	container proc.Process
 	reaped    map[int]unix.WaitStatus
 	started   time.Time
-	// recordsInMemory: the exit files' file systems cannot hang.
+	// recordsInMemory: the exit files' file systems are Volatile.
 	recordsInMemory bool
 	early           []byte // what the runtime said on standard error so far
 	console         *tty.ConsoleSocket
 	terminal        int         // the terminal's master, -1: none (yet)
 	size            ctl.Command // a Resize that waits for the terminal
 	streams         [2]stream
-	wide            bool // the pipes were made bigger for a client
 
 	log    *logging.Log
 	attach *attach.Server
@@ -135,6 +134,7 @@ func (m *Monitor) turn() {
 	}
 	m.tick(now)
 	m.resume(now)
+	m.fitPipes()
 	if len(events) > 0 {
 		m.timers.trim = now + idleAfter
 	}
@@ -143,8 +143,8 @@ func (m *Monitor) turn() {
 }
 
 // bringsDeath deals with the container's end, if that is among the events. It goes
-// before all others: somebody waits for the exit file, and what else happened,
-// such as the end of the streams, is looked at by the drain.
+// before all others: somebody waits for the exit file. Orders that came with it are
+// carried out; at what else happened, such as output, the drain looks.
 func (m *Monitor) bringsDeath(events []poll.Event) bool {
 	for _, ev := range events {
 		if ev.Tag.Owner == ownContainer {
@@ -176,7 +176,6 @@ func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
 		}
 	case ownAttach:
 		m.attach.Ready(ev)
-		m.widenStreams()
 	case ownCtl:
 		m.control(ev)
 	case ownNotify:

@@ -83,6 +83,7 @@ func (m *Monitor) prepare(st *handoff.State) error {
 		m.diag.Debug("oom_score_adj stays as it is: " + err.Error())
 	}
 	exitfile.Forget(m.destinations())
+	m.recordsInMemory = m.destinations().Volatile()
 	if err := m.openDoors(); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ type stream struct {
 	fd     int         // -1: closed, or never opened
 	master *tty.Master // set if it is a terminal
 	paused bool        // not read because a sink is full
+	fitted bool        // its pipe is as big as it is to be with a client
+	narrow int         // what a pipe held that was made bigger, 0: it was not
 }
 
 // turns bounds how many chunks one stream may have before the others' turn, and
@@ -44,18 +46,32 @@ func (m *Monitor) watchStream(s *stream, fd int) (err error) {
 // then take turns less often, which is most of what a fast stream costs.
 const wide = 256 << 10
 
-// widenStreams makes the pipes bigger when there is a client. Rootless, the user's
-// share of pipe memory may not allow it; then all goes on as it is.
-func (m *Monitor) widenStreams() {
-	if m.wide || !m.attach.Attached() {
+// fitPipes makes the pipes bigger while there is a client, unless the log takes
+// its time: what a container leaves in a pipe at its end has to be logged within a
+// second. Afterwards they are what they were, for a user's pipes share an
+// allowance, and who has used it up gets tiny ones.
+func (m *Monitor) fitPipes() {
+	if m.attach == nil || m.cfg.Terminal {
 		return
 	}
-	m.wide = true
-	for _, s := range m.streams {
-		if s.fd >= 0 && s.master == nil && stdio.Capacity(s.fd) < wide {
-			_, _ = unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, wide)
+	attached := m.attach.Attached()
+	for i := range m.streams {
+		switch s := &m.streams[i]; {
+		case s.fd < 0 || s.fitted == attached:
+		case attached:
+			s.fitted = true
+			if held := stdio.Capacity(s.fd); held < wide && m.log.Budget(wide) == wide && s.resize(wide) == nil {
+				s.narrow = held
+			}
+		case s.narrow == 0 || s.resize(s.narrow) != unix.EBUSY: // busy: it holds more now
+			s.fitted, s.narrow = false, 0
 		}
 	}
+}
+
+func (s *stream) resize(n int) error {
+	_, err := unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, n)
+	return err
 }
 
 // read reads one chunk.

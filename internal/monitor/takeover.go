@@ -46,6 +46,7 @@ func (m *Monitor) save() *handoff.State {
 	st.PutBool("monitor.records_in_memory", m.recordsInMemory)
 	for _, s := range m.streams {
 		st.PutFD("monitor."+s.kind.String(), s.fd)
+		st.PutInt("monitor."+s.kind.String()+".narrow", int64(s.narrow))
 	}
 	if m.attach != nil {
 		m.attach.Save(st)
@@ -92,6 +93,8 @@ func (m *Monitor) takeOver(st *handoff.State) error {
 		s := &m.streams[i]
 		if fd := st.FD("monitor." + s.kind.String()); fd >= 0 {
 			m.complain(s.kind.String(), m.watchStream(s, fd))
+			s.narrow = int(st.Int("monitor." + s.kind.String() + ".narrow"))
+			s.fitted = s.narrow > 0
 		}
 	}
 	if m.cfg.Terminal {

@@ -25,6 +25,7 @@ type Worker struct {
 	jobs  chan Job
 	done  chan struct{}
 	wake  func()
+	last  func() // see CloseWith
 	timer *time.Timer
 	state atomic.Int32
 }
@@ -44,6 +45,9 @@ func New(wake func()) *Worker {
 			}
 			w.state.Store(finished)
 			w.wake()
+		}
+		if w.last != nil {
+			w.last()
 		}
 	}()
 	return w
@@ -75,3 +79,10 @@ func (w *Worker) Busy() bool {
 
 // Close ends the worker's goroutine once its last job is over.
 func (w *Worker) Close() { close(w.jobs) }
+
+// CloseWith is Close, and last is what the worker's goroutine does before it ends,
+// if it ends: what wake needs may be given back there.
+func (w *Worker) CloseWith(last func()) {
+	w.last = last
+	close(w.jobs)
+}

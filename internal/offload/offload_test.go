@@ -62,3 +62,22 @@ func TestDoAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// What wake needs is given back after the last wake, however late that is.
+func TestCloseWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var order []string
+		w := New(func() { order = append(order, "wake") })
+		w.Do(sleep(300*time.Millisecond), 100*time.Millisecond)
+		w.CloseWith(func() { order = append(order, "last") })
+		synctest.Wait()
+		if len(order) != 0 {
+			t.Fatalf("%q while the job runs", order)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(order) != 2 || order[0] != "wake" || order[1] != "last" {
+			t.Errorf("%q", order)
+		}
+	})
+}
