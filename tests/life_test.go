@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"conmon/internal/status/client"
 	"conmon/tests/harness"
 )
 
@@ -259,4 +260,76 @@ func stdioFiles(t *testing.T, dir, input string) []*os.File {
 		files = append(files, f)
 	}
 	return files
+}
+
+// Orders that arrive together with the container's end are carried out: a log that
+// was moved away is opened again, and clients that lag behind get their time.
+func TestOrdersWithTheEnd(t *testing.T) {
+	harness.NeedOurs(t)
+	for _, c := range []struct {
+		name  string
+		order func(t *testing.T, m *harness.Monitor)
+	}{
+		{"signal", func(t *testing.T, m *harness.Monitor) { m.Signal(t, unix.SIGUSR1) }},
+		{"control line", func(t *testing.T, m *harness.Monitor) { ctl(t, m, "2 0 0\n") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("echo up; exec sleep 100"))
+			m := b.Run(t, harness.Launch{})
+			m.WaitLog(t, "up")
+			pid := m.Pid(t)
+			m.Signal(t, unix.SIGSTOP)
+			harness.Eventually(t, "the monitor stopped", func() bool { return harness.StatField(pid, 3) == "T" })
+			if err := os.Rename(m.LogPath, m.LogPath+".old"); err != nil {
+				t.Fatal(err)
+			}
+			c.order(t, m)
+			b.Kill(t, "KILL")
+			m.Signal(t, unix.SIGCONT)
+			if status := m.Finish(t); status != 137 {
+				t.Errorf("exit status %d", status)
+			}
+			if _, err := os.Stat(m.LogPath); err != nil {
+				t.Errorf("after the end: %v", err)
+			}
+		})
+	}
+	t.Run("terminate", func(t *testing.T) {
+		const seed, size = 5, 3_000_000
+		r := volumeRuntime()
+		b := harness.NewBundle(t, r, payload(t, r, "steps", seed, size))
+		m := create(t, b, harness.Launch{Args: []string{"-i"}})
+		laggard := m.Attach(t)
+		b.Start(t)
+		laggard.Send(t, []byte{1})
+		waitStatus(t, m, "all is logged", func(s *client.Report) bool { return s.Streams.Stdout.Read.Bytes == size })
+		pid := m.Pid(t)
+		m.Signal(t, unix.SIGSTOP)
+		harness.Eventually(t, "the monitor stopped", func() bool { return harness.StatField(pid, 3) == "T" })
+		m.Signal(t, unix.SIGTERM)
+		b.Kill(t, "KILL")
+		m.Signal(t, unix.SIGCONT)
+		m.ExitFile(t)
+		if got := receiveRest(t, laggard); len(got) != size {
+			t.Errorf("the client got %d bytes of %d", len(got), size)
+		}
+		m.Finish(t)
+	})
+}
+
+// Whoever is still to become a monitor is ended by the signals that end anybody.
+func TestLauncherEndsBySignals(t *testing.T) {
+	harness.NeedOurs(t)
+	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT} {
+		b := harness.NewBundle(t, harness.FakeRuntime(), harness.Shell("exit 0"))
+		m := harness.Launch{Bundle: b, HoldStart: true, Args: []string{"--sync"}}.Run(t)
+		pid := m.Pid(t)
+		harness.Eventually(t, "the Go runtime has its handlers", func() bool {
+			caught, _ := strconv.ParseUint(harness.Status(pid, "SigCgt"), 16, 64)
+			return caught&(1<<(sig-1)) != 0 && harness.StatField(pid, 3) == "S"
+		})
+		m.Signal(t, sig)
+		harness.Eventually(t, sig.String(), func() bool { return !harness.Alive(pid) })
+		m.Wait(t)
+	}
 }

@@ -151,7 +151,15 @@ func (m *Monitor) bringsDeath(events []poll.Event) bool {
 			m.reap()
 		}
 	}
-	return m.phase == ended
+	if m.phase != ended {
+		return false
+	}
+	for _, ev := range events {
+		if ev.Tag.Owner == ownSignals || ev.Tag.Owner == ownCtl {
+			m.dispatch(ev, clock.Now())
+		}
+	}
+	return true
 }
 
 func (m *Monitor) dispatch(ev poll.Event, now clock.Mono) {
