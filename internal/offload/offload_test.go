@@ -66,18 +66,21 @@ func TestDoAllocatesNothing(t *testing.T) {
 // What wake needs is given back after the last wake, however late that is.
 func TestCloseWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var order []string
-		w := New(func() { order = append(order, "wake") })
+		order := make(chan string, 3)
+		w := New(func() { order <- "wake" })
 		w.Do(sleep(300*time.Millisecond), 100*time.Millisecond)
-		w.CloseWith(func() { order = append(order, "last") })
+		w.CloseWith(func() {
+			order <- "last"
+			close(order)
+		})
 		synctest.Wait()
 		if len(order) != 0 {
-			t.Fatalf("%q while the job runs", order)
+			t.Fatalf("%q while the job runs", <-order)
 		}
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(order) != 2 || order[0] != "wake" || order[1] != "last" {
-			t.Errorf("%q", order)
+		for _, want := range []string{"wake", "last", ""} {
+			if got := <-order; got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
 		}
 	})
 }
