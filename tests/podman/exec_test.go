@@ -46,10 +46,7 @@ func testExec(t *testing.T) {
 	s.expect(t, "/dev/pts/")
 	s.resize(t, 31, 99)
 	harness.Eventually(t, "the session's terminal has the new size", func() bool {
-		s.send(t, "stty size\r")
-		s.expect(t, "stty size\r\n")
-		s.expect(t, "\r\n")
-		return strings.Contains(s.seen.String(), "31 99\r\n")
+		return s.sizeInside(t) == "31 99"
 	})
 	s.send(t, "exit 11\r")
 	s.rest(t)

@@ -192,6 +192,17 @@ func (s *session) code(t testing.TB) int {
 	}
 }
 
+// sizeInside asks the shell in a session for the size of its terminal. What it
+// echoes is not looked at: a shell that edits lines may draw one twice.
+func (s *session) sizeInside(t testing.TB) string {
+	t.Helper()
+	s.send(t, "echo si''ze $(stty size) en''d\r")
+	s.expect(t, "size ")
+	from := s.next
+	s.expect(t, " end\r\n")
+	return s.seen.String()[from : s.next-len(" end\r\n")]
+}
+
 // tail shortens a text for an error message.
 func tail(text string) string {
 	const most = 2000
