@@ -78,7 +78,7 @@ func (w *Worker) Busy() bool {
 }
 
 // Close ends the worker's goroutine once its last job is over.
-func (w *Worker) Close() { close(w.jobs) }
+func (w *Worker) Close() { w.CloseWith(nil) }
 
 // CloseWith is Close, and last is what the worker's goroutine does before it ends,
 // if it ends: what wake needs may be given back there.
