@@ -73,6 +73,8 @@ func killAtTheEnd(t *testing.T, when *moment, i int) (n int) {
 	m := harness.Launch{Bundle: b, Env: []string{"FAKE_AUTOSTART=1"}}.Run(t)
 	container := m.Created(t)
 	monitor := m.Launched(t)
+	// Until then it is the fake runtime's, a Go program, which SIGUSR1 does not end.
+	harness.Eventually(t, "the container is what it is to run", func() bool { return harness.Status(container, "Name") == "sleep" })
 	signal := []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGUSR1, unix.SIGHUP}[i%4]
 	if err := unix.Kill(container, signal); err != nil {
 		t.Fatal(err)
